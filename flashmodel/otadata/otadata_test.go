@@ -68,12 +68,30 @@ func TestRulesOf2018(t *testing.T) {
 	pending := [2]Entry{Make(1, Valid), Make(2, PendingVerify)}
 	require.Equal(t, 0, Active2018(pending, true))
 	require.Equal(t, 1, Active2018(pending, false))
-	require.Equal(t, 1, PortActive2018(pending))
 	tie := [2]Entry{Make(2, Valid), Make(2, New)}
 	require.Equal(t, 1, Active2018(tie, true))
-	require.Equal(t, 0, PortActive2018(tie))
 	require.Equal(t, -1, Active2018([2]Entry{Empty(), Empty()}, true))
-	require.Equal(t, 0, PortActive2018([2]Entry{Empty(), Empty()}))
+}
+
+func TestPortRecord(t *testing.T) {
+	old := func(e [2]Entry) [2]bool { return [2]bool{e[0].UsableToPort2018(), e[1].UsableToPort2018()} }
+	now := func(e [2]Entry) [2]bool { return [2]bool{e[0].Usable(), e[1].Usable()} }
+	for _, c := range []struct {
+		name            string
+		e               [2]Entry
+		usable          func([2]Entry) [2]bool
+		active, passive int
+	}{
+		{"newer second", [2]Entry{Make(1, Valid), Make(2, PendingVerify)}, old, 1, 0},
+		{"a refused record counts in 2018", [2]Entry{Make(1, Valid), Make(2, Aborted)}, old, 1, 0},
+		{"and not in 2022", [2]Entry{Make(1, Valid), Make(2, Aborted)}, now, 0, 1},
+		{"tie", [2]Entry{Make(2, Valid), Make(2, New)}, now, 0, 1},
+		{"nothing written", [2]Entry{Empty(), Empty()}, now, 0, 0},
+		{"sequence number 0 counts as nothing", [2]Entry{Empty(), Make(0, Valid)}, now, 0, 0},
+	} {
+		require.Equal(t, c.active, PortRecord(c.e, c.usable(c.e), true), c.name)
+		require.Equal(t, c.passive, PortRecord(c.e, c.usable(c.e), false), c.name)
+	}
 }
 
 func TestSelectLowest(t *testing.T) {

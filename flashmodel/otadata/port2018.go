@@ -30,10 +30,28 @@ func Active2018(e [2]Entry, rollback bool) int {
 	return -1
 }
 
-// PortActive2018 is the record the port's own calls take for the active one:
-// blind to states, the higher sequence number, entry 0 in a tie and when none
-// has a good CRC.
-func PortActive2018(e [2]Entry) int {
-	ok := [2]bool{!e[0].Initial(), !e[1].Initial()}
-	return max(Select(e, ok), 0)
+// UsableToPort2018 is the test of the 2018 port's own calls: sequence number
+// and CRC, blind to states. The port of 2022 uses Usable.
+func (e Entry) UsableToPort2018() bool { return !e.Initial() }
+
+// PortRecord is the index of the record that the calls of the FreeRTOS ports
+// (aws_esp_ota_get_boot_flags, aws_esp_ota_set_boot_flags) read and rewrite as
+// the active or the passive one: by sequence number, an unusable record counts
+// as 0, a tie makes record 0 the active one. When both count as 0 it is record
+// 0 for either question.
+//
+// Source: aws/amazon-freertos vendors/espressif/boards/ports/ota_pal_for_aws/
+// aws_esp_ota_ops.c.
+func PortRecord(e [2]Entry, usable [2]bool, active bool) int {
+	var seq [2]uint32
+	for i := range seq {
+		if usable[i] {
+			seq[i] = e[i].Seq
+		}
+	}
+	first := seq[0] >= seq[1]
+	if seq == [2]uint32{} || first == active {
+		return 0
+	}
+	return 1
 }

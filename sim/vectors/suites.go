@@ -1,0 +1,15 @@
+package vectors
+
+import "encoding/json"
+
+// Suite is one vector file and the code that answers its vectors. Replay
+// returns nil if the answer is the recorded one; otherwise the error says what
+// differs. Several Replays run at the same time.
+type Suite struct {
+	File   string // below DIR, without .jsonl or .jsonl.gz
+	Replay func(t *Tables, line json.RawMessage) error
+	Needs  []string // tables without which the file is skipped: images, keys, upstream_files
+}
+
+// Suites lists every file that can be replayed, in the order of the report.
+var Suites = []Suite{}
