@@ -8,6 +8,8 @@ package network
 import (
 	"math/bits"
 	"time"
+
+	"github.com/otasim/otasim/sim/kernel"
 )
 
 // Link describes both directions between one device and the cloud.
@@ -40,7 +42,7 @@ const retransmit = 200 * time.Millisecond
 
 // A Direction is one half of a link: what is sent arrives in order.
 type Direction struct {
-	Rand Rand
+	Rand kernel.Rand
 	free time.Duration // the sender's interface is busy until then
 	last time.Duration // the latest arrival so far
 }
@@ -70,25 +72,4 @@ func (d *Direction) Send(l *Link, bitsPerSecond uint64, now time.Duration, n int
 	}
 	d.last = max(d.last, start+delay)
 	return d.last
-}
-
-// Rand is the random stream of one named part of the world: SplitMix64 (Steele,
-// Lea and Flood, 2014), eight bytes of state, so that a million links can have
-// two each. The zero value is a valid stream; give each its own seed.
-type Rand uint64
-
-// Uint64 draws 64 bits.
-func (r *Rand) Uint64() uint64 {
-	*r += 0x9e3779b97f4a7c15
-	z := uint64(*r)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
-
-// Below draws from [0, n) without bias that anyone could measure: the high half
-// of a 128-bit product. n = 0 gives 0.
-func (r *Rand) Below(n uint64) uint64 {
-	hi, _ := bits.Mul64(r.Uint64(), n)
-	return hi
 }

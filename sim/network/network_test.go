@@ -16,6 +16,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/sim/kernel"
 )
 
 func TestSendTakesLatencyBandwidthAndTurns(t *testing.T) {
@@ -35,7 +36,7 @@ func TestArrivalsKeepTheirOrder(t *testing.T) {
 			Loss:    rapid.Uint64Range(0, 300_000).Draw(t, "loss"),
 		}
 		bw := rapid.Uint64Range(0, 1e7).Draw(t, "bandwidth")
-		d := Direction{Rand: Rand(rapid.Uint64().Draw(t, "seed"))}
+		d := Direction{Rand: kernel.Rand(rapid.Uint64().Draw(t, "seed"))}
 		now, last := time.Duration(0), time.Duration(0)
 		for range 50 {
 			now += time.Duration(rapid.Int64Range(0, 1e8).Draw(t, "gap"))
@@ -59,18 +60,6 @@ func TestLossIsSeenAsDelay(t *testing.T) {
 		}
 	}
 	require.InDelta(t, 500, late, 60)
-}
-
-func TestBelowIsUniform(t *testing.T) {
-	var r Rand
-	var n [7]int
-	for range 70_000 {
-		n[r.Below(7)]++
-	}
-	for _, k := range n {
-		require.InDelta(t, 10_000, k, 500)
-	}
-	require.Zero(t, r.Below(0))
 }
 
 // authority is a root, a server and a device certificate.
