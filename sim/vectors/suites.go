@@ -12,4 +12,6 @@ type Suite struct {
 }
 
 // Suites lists every file that can be replayed, in the order of the report.
-var Suites = []Suite{}
+var Suites = []Suite{
+	{File: "flash/partition_table", Replay: replayPartitionTable},
+}
