@@ -98,10 +98,10 @@ type Metadata struct {
 	Signed    bool           // a signature was checked
 	Why       string         // reason of a failure
 	FailStep  int            // step of the loader that failed, 1 to 16
-	Described bool           // Descriptor is set
+	Described bool           // there is a Descriptor
 
-	Descriptor    Descriptor // of segment 0, whatever it is if Described is false
-	SecureVersion uint32     // of Descriptor, 0 without one
+	Descriptor    Descriptor
+	SecureVersion uint32 // of Descriptor, 0 without one
 }
 
 // Verify runs the image loader of the bootloader or of an app on the image at
@@ -354,7 +354,9 @@ func (l *loader) data(i int, at uint64, n uint32) *failure {
 
 // firstData looks at the start of segment 0 the way the loader does.
 func (l *loader) firstData(at uint64, b []byte) *failure {
-	if d, err := DecodeDescriptor(b); err == nil {
+	if d, err := ReadDescriptor(l.r, l.addr); err == nil {
+		// whole even if the segment is shorter, as its readers take it
+		l.high = max(l.high, at+DescriptorSize)
 		l.md.Descriptor, l.md.Described = d, true
 		l.md.SecureVersion = d.SecureVersion
 	}
