@@ -1,0 +1,264 @@
+package agent
+
+// Config is what a build of the agent fixes. It is shared by devices and never changed. The fields are the library's
+// otaconfig values.
+type Config struct {
+	Profile          *Profile
+	Log2Block        uint8  // block size 2^n bytes, 8 to 14
+	BlocksPerRequest uint32 // "n" of a stream request
+	RequestMs        uint32 // idle time before a request is repeated
+	SelfTestMs       uint32 // self-test guard
+	MomentumLimit    uint32 // unanswered requests before the job is given up
+	StatusEvery      uint32 // blocks between two progress statuses
+	QueueLength      int    // event queue
+	HeapBuffers      bool   // the application supplies no buffers
+	PrimaryHTTP      bool   // HTTP is preferred when a job offers both protocols
+	AllowDowngrade   bool   // skip the version check
+}
+
+// DefaultConfig returns the library's defaults for 4 KiB blocks with the given profile.
+func DefaultConfig(p *Profile) Config {
+	return Config{Profile: p, Log2Block: 12, BlocksPerRequest: 1, RequestMs: 10000, SelfTestMs: 16000,
+		MomentumLimit: 32, StatusEvery: 64, QueueLength: 20}
+}
+
+// BlockSize returns the block size in bytes.
+func (c *Config) BlockSize() uint32 { return 1 << c.Log2Block }
+
+type message struct {
+	id   EventID
+	data []byte
+}
+
+type dataPath uint8
+
+const (
+	dataNone dataPath = iota
+	dataMQTT
+	dataHTTP
+)
+
+// Statistics counts block messages since the last file was opened.
+type Statistics struct{ Received, Queued, Processed, Dropped uint32 }
+
+// Agent is the OTA agent of one device: a machine that is fed with messages and timer expiries and acts through a
+// Port. It holds no reference to the port, the clock or anything shared that changes, so a copy made with Clone is a
+// fork.
+type Agent struct {
+	cfg     *Config
+	thing   string
+	version uint32 // of the running firmware
+
+	state       State
+	image       ImageState
+	data        dataPath
+	unsubscribe bool // when files are closed and on shutdown
+	started     bool // was initialised since boot
+
+	job       string // active job, as the fixed buffer holds it
+	file      File
+	momentum  uint32
+	expected  uint32 // blocks still expected in the current window
+	httpBlock uint32 // position of the HTTP data path
+	requests  uint32 // get-next requests so far, the client token
+	stats     Statistics
+	queue     []message
+	topic     string // of the next stream request
+	tail      []byte // what the decode buffer holds of earlier blocks
+
+	// Crash says that the agent's program died of a defect: a null pointer. The device restarts.
+	Crash string
+}
+
+// New returns an agent that has not been initialised: state Stopped.
+func New(cfg *Config, thing string, version uint32) Agent {
+	return Agent{cfg: cfg, thing: thing, version: version, state: Stopped, expected: 1}
+}
+
+// Clone returns an independent copy.
+func (a *Agent) Clone() Agent {
+	c := *a
+	c.queue = append([]message(nil), a.queue...)
+	c.file.bitmap = append([]byte(nil), a.file.bitmap...)
+	if a.file.bitmap == nil {
+		c.file.bitmap = nil
+	}
+	return c
+}
+
+// View is what can be seen of an agent from outside.
+type View struct {
+	State               State
+	Image               ImageState
+	Job                 string
+	Remaining, Momentum uint32
+	Expected            uint32
+	Queued              int
+	Stats               Statistics
+}
+
+// View returns the agent's observable state.
+func (a *Agent) View() View {
+	return View{a.state, a.image, a.job, a.file.Remaining, a.momentum, a.expected, len(a.queue), a.stats}
+}
+
+// enter is the one place that writes the state.
+func (a *Agent) enter(s State) { a.state = s }
+
+// Initialise prepares a stopped agent; while it runs only the statistics are cleared.
+func (a *Agent) Initialise() Err {
+	a.stats = Statistics{}
+	if a.state != Stopped {
+		return ErrNone
+	}
+	if len(a.thing) > a.cfg.Profile.ThingNameMax || a.thing == "" {
+		return ErrUninitialized
+	}
+	if !a.started || !a.cfg.Profile.UnsubscribeFlagSticks {
+		a.unsubscribe = true
+	}
+	a.started = true
+	a.enter(Init)
+	return ErrNone
+}
+
+// Signal posts an event. It fails when the queue is full; the data of a message is then not the agent's.
+func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
+	ok := len(a.queue) < a.cfg.QueueLength
+	if ok {
+		a.queue = append(a.queue, message{id, data})
+	} else {
+		p.QueueFull(id)
+	}
+	if id == ReceivedFileBlock {
+		a.stats.Received++
+		if ok {
+			a.stats.Queued++
+		} else {
+			a.stats.Dropped++
+		}
+	}
+	return ok
+}
+
+// Process handles up to limit queued events, all of them when limit is negative.
+func (a *Agent) Process(p Port, limit int) {
+	for a.state != Stopped && limit != 0 && a.Crash == "" {
+		if len(a.queue) == 0 {
+			return
+		}
+		if a.state == Init {
+			a.enter(Ready)
+		}
+		m := a.queue[0]
+		n := copy(a.queue, a.queue[1:])
+		a.queue[n] = message{}
+		a.queue = a.queue[:n]
+		a.dispatch(p, m)
+		limit--
+	}
+}
+
+func (a *Agent) dispatch(p Port, m message) {
+	table := idealLookup
+	if a.cfg.Profile.DeafWhileWaiting {
+		table = libraryLookup
+	}
+	row := table[a.state][m.id]
+	if row == nil {
+		a.unexpected(p, m)
+		return
+	}
+	if row.run(a, p, m) == ErrNone && a.Crash == "" {
+		a.enter(row.next)
+	}
+}
+
+func (a *Agent) unexpected(p Port, m message) {
+	switch m.id {
+	case ReceivedJobDocument:
+		p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	case ReceivedFileBlock:
+		p.Callback(a, CallbackProcessed, Info{Document: m.data})
+		a.stats.Dropped++
+	}
+}
+
+// Expired reports that a timer ran out.
+func (a *Agent) Expired(p Port, t Timer) {
+	if t == TimerSelfTest {
+		p.ResetDevice(&a.file)
+		return
+	}
+	a.Signal(p, RequestTimer, nil)
+}
+
+// SuspendAgent asks the agent to stop reacting until ResumeAgent.
+func (a *Agent) SuspendAgent(p Port) Err {
+	if a.state == Stopped {
+		return ErrAgentStopped
+	}
+	if !a.cfg.Profile.TimersOutlive {
+		p.StopTimer(TimerRequest)
+		p.StopTimer(TimerSelfTest)
+	}
+	if !a.Signal(p, Suspend, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+// ResumeAgent asks a suspended agent to fetch its job again.
+func (a *Agent) ResumeAgent(p Port) Err {
+	if a.state == Stopped {
+		return ErrAgentStopped
+	}
+	if !a.cfg.Profile.TimersOutlive {
+		if a.cfg.Profile.ResumeArmsSelfTest || p.PlatformState() == PlatformPendingCommit {
+			p.StartTimer(TimerSelfTest, a.cfg.SelfTestMs)
+		}
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	}
+	if !a.Signal(p, Resume, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+// CheckForUpdate asks for the next job.
+func (a *Agent) CheckForUpdate(p Port) Err {
+	if !a.Signal(p, RequestJobDocument, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+// Activate starts the new image; on a device it does not return.
+func (a *Agent) Activate(p Port) Err {
+	if p.ActivateImage(&a.file).Main() != 0 {
+		return ErrActivateFailed
+	}
+	return ErrNone
+}
+
+// ShutdownAgent asks the agent to stop for good.
+func (a *Agent) ShutdownAgent(p Port, unsubscribe bool) {
+	if a.state != Stopped && a.state != ShuttingDown {
+		a.unsubscribe = unsubscribe
+		a.Signal(p, Shutdown, nil)
+	}
+}
+
+// SetImageState is the application's verdict: accepted, rejected, or aborted by the user.
+func (a *Agent) SetImageState(p Port, s ImageState) Err {
+	switch s {
+	case ImageAborted:
+		if !a.Signal(p, UserAbort, nil) {
+			return ErrSignalEventFailed
+		}
+		return ErrNone
+	case ImageAccepted, ImageRejected:
+		return a.setImageState(p, s, 0)
+	}
+	return ErrInvalidArg
+}

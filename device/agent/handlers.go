@@ -1,0 +1,255 @@
+package agent
+
+func (a *Agent) start(p Port, _ message) Err {
+	if p.PlatformState() == PlatformPendingCommit {
+		p.StartTimer(TimerSelfTest, a.cfg.SelfTestMs)
+	}
+	if !a.Signal(p, RequestJobDocument, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+func (a *Agent) requestJob(p Port, _ message) Err {
+	if a.askForJob(p) {
+		p.StopTimer(TimerRequest)
+		a.momentum = 0
+		return ErrNone
+	}
+	if a.momentum < a.cfg.MomentumLimit {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+		a.momentum++
+		return ErrRequestJobFailed
+	}
+	p.StopTimer(TimerRequest)
+	a.Signal(p, Shutdown, nil)
+	return ErrMomentumAbort
+}
+
+func (a *Agent) askForJob(p Port) bool {
+	if !p.Subscribe(1, a.notifyTopic()) {
+		return false
+	}
+	token := a.clientToken()
+	a.requests++
+	return p.Publish(1, a.nextTopic(), token)
+}
+
+func (a *Agent) inSelfTest(p Port, _ message) Err {
+	if p.PlatformState() != PlatformPendingCommit {
+		a.setImageState(p, ImageRejected, uint32(ErrImageStateMismatch))
+		p.ResetDevice(&a.file)
+		return ErrNone
+	}
+	p.Callback(a, CallbackStartTest, Info{})
+	a.file.SelfTest = false
+	if a.cfg.Profile.TimerStopsBeforeTest {
+		p.StopTimer(TimerSelfTest)
+	}
+	return ErrNone
+}
+
+func (a *Agent) initFile(p Port, _ message) Err {
+	ok := false
+	switch a.data {
+	case dataMQTT:
+		ok = p.Subscribe(0, a.streamTopic("/data/cbor"))
+		a.topic = a.streamTopic("/get/cbor")
+	case dataHTTP:
+		ok = p.HTTPInit(a.file.URL.S)
+	default:
+		a.Crash = "no data interface: call through a null pointer"
+		return ErrInitFileTransferFailed
+	}
+	if ok {
+		a.momentum = 0
+		a.stats = Statistics{}
+		if !a.Signal(p, RequestFileBlock, nil) {
+			return ErrSignalEventFailed
+		}
+		return ErrNone
+	}
+	if a.momentum < a.cfg.MomentumLimit {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+		a.momentum++
+		return ErrInitFileTransferFailed
+	}
+	p.StopTimer(TimerRequest)
+	a.Signal(p, Shutdown, nil)
+	return ErrMomentumAbort
+}
+
+func (a *Agent) requestData(p Port, _ message) Err {
+	if a.file.Remaining == 0 {
+		return ErrNone
+	}
+	if !p.StartTimer(TimerRequest, a.cfg.RequestMs) {
+		return ErrRequestFileBlockFailed
+	}
+	if a.momentum < a.cfg.MomentumLimit {
+		a.momentum++
+		if !a.requestBlocks(p) {
+			return ErrRequestFileBlockFailed
+		}
+		return ErrNone
+	}
+	p.StopTimer(TimerRequest)
+	if a.cfg.Profile.MomentumStops {
+		a.setImageState(p, ImageAborted, 0)
+		a.Signal(p, Shutdown, nil)
+	} else {
+		a.setImageState(p, ImageAborted, uint32(ErrMomentumAbort))
+		a.Signal(p, CloseFile, nil)
+	}
+	a.momentum = 0
+	return ErrMomentumAbort
+}
+
+func (a *Agent) requestBlocks(p Port) bool {
+	if a.data == dataHTTP {
+		first := a.httpBlock << a.cfg.Log2Block
+		last := first + a.cfg.BlockSize() - 1
+		if a.file.Remaining == 1 {
+			last = a.file.Size - 1
+		}
+		return p.HTTPRequest(first, last)
+	}
+	a.expected = a.cfg.BlocksPerRequest
+	msg := AppendStreamRequest(make([]byte, 0, 32+len(a.file.bitmap)), "rdy", int32(a.file.ID), int32(a.cfg.BlockSize()), 0,
+		a.bitmap(), int64(a.cfg.BlocksPerRequest))
+	if len(msg) > requestBufferSize {
+		return false
+	}
+	return p.Publish(0, a.topic, msg)
+}
+
+// bitmap returns the part of the bitmap that the file's size calls for.
+func (a *Agent) bitmap() []byte {
+	n := int((a.blocks() + 7) / 8)
+	if n <= len(a.file.bitmap) {
+		return a.file.bitmap[:n]
+	}
+	return append(append([]byte(nil), a.file.bitmap...), make([]byte, n-len(a.file.bitmap))...)
+}
+
+func (a *Agent) blocks() uint32 {
+	return uint32((uint64(a.file.Size) + uint64(a.cfg.BlockSize()) - 1) >> a.cfg.Log2Block)
+}
+
+func (a *Agent) jobNotification(p Port, _ message) Err {
+	p.StopTimer(TimerRequest)
+	p.SetPlatformState(&a.file, ImageAborted)
+	a.closeContext(p)
+	a.job = ""
+	if !a.Signal(p, RequestJobDocument, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+func (a *Agent) closeFile(p Port, _ message) Err {
+	a.closeContext(p)
+	return ErrNone
+}
+
+// closeContext releases the data path, the file and its buffers.
+func (a *Agent) closeContext(p Port) {
+	a.cleanData(p)
+	p.AbortFile(&a.file)
+	a.wipeBuffers()
+}
+
+func (a *Agent) cleanData(p Port) {
+	switch a.data {
+	case dataMQTT:
+		if a.unsubscribe {
+			p.Unsubscribe(1, a.streamTopic("/data/cbor"))
+		}
+	case dataHTTP:
+		p.HTTPDeinit()
+		a.httpBlock = 0
+	}
+}
+
+func (a *Agent) wipeBuffers() {
+	none := text{Null: a.cfg.HeapBuffers}
+	a.file.Path, a.file.Cert, a.file.Stream, a.file.URL, a.file.AuthScheme = none, none, none, none, none
+	a.file.bitmap = nil
+	a.topic = ""
+	a.tail = nil
+}
+
+func (a *Agent) suspend(Port, message) Err { return ErrNone }
+
+func (a *Agent) resume(p Port, _ message) Err {
+	if !a.Signal(p, RequestJobDocument, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+func (a *Agent) userAbort(p Port, _ message) Err {
+	if a.job == "" {
+		return ErrNoActiveJob
+	}
+	err := a.setImageState(p, ImageAborted, uint32(ErrUserAbort))
+	if !a.cfg.Profile.AbortLeavesTimer {
+		p.StopTimer(TimerRequest)
+	}
+	if err != ErrNone && a.cfg.Profile.AbortNeedsPublish {
+		return err
+	}
+	a.closeContext(p)
+	return ErrNone
+}
+
+func (a *Agent) shutdown(p Port, _ message) Err {
+	a.enter(ShuttingDown)
+	if !a.cfg.Profile.TimersOutlive {
+		p.StopTimer(TimerRequest)
+		p.DeleteTimer(TimerRequest)
+		p.StopTimer(TimerSelfTest)
+		p.DeleteTimer(TimerSelfTest)
+	}
+	if a.unsubscribe {
+		p.Unsubscribe(0, a.notifyTopic())
+		a.cleanData(p)
+	}
+	a.closeContext(p)
+	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started,
+		unsubscribe: a.unsubscribe, queue: a.queue, requests: a.requests}
+	return ErrNone
+}
+
+// setImageState tells the platform, then the cloud. A platform that refuses turns anything but Aborted into Rejected.
+func (a *Agent) setImageState(p Port, s ImageState, reason uint32) Err {
+	status := p.SetPlatformState(&a.file, s)
+	if status.Main() != 0 && s != ImageAborted {
+		s = ImageRejected
+		if reason == 0 {
+			reason = uint32(status)
+		}
+	}
+	a.image = s
+	if a.job == "" {
+		return ErrNoActiveJob
+	}
+	ok := false
+	switch s {
+	case ImageTesting:
+		ok = a.updateStatus(p, StatusInProgress, ReasonSelfTestActive, 0)
+	case ImageAccepted:
+		ok = a.updateStatus(p, StatusSucceeded, ReasonAccepted, a.version)
+	case ImageRejected:
+		ok = a.updateStatus(p, StatusFailed, ReasonRejected, reason)
+	default:
+		ok = a.updateStatus(p, StatusFailed, ReasonAborted, reason)
+	}
+	if s != ImageTesting {
+		a.job = ""
+	}
+	if !ok {
+		return ErrUpdateJobStatusFailed
+	}
+	return ErrNone
+}

@@ -1,0 +1,175 @@
+package agent
+
+// Results of taking in one block.
+type ingestResult int32
+
+const (
+	ingestAccepted         ingestResult = 0
+	ingestDuplicate        ingestResult = 1
+	ingestFileComplete     ingestResult = -1
+	ingestSigCheckFail     ingestResult = -2
+	ingestFileCloseFail    ingestResult = -3
+	ingestNullInput        ingestResult = -4
+	ingestBadFileHandle    ingestResult = -5
+	ingestUnexpectedBlock  ingestResult = -6
+	ingestBlockOutOfRange  ingestResult = -7
+	ingestBadData          ingestResult = -8
+	ingestWriteBlockFailed ingestResult = -9
+	ingestNoDecodeMemory   ingestResult = -10
+)
+
+func (a *Agent) processData(p Port, m message) Err {
+	result, status := a.ingest(p, m.data)
+	err := ErrNone
+	switch {
+	case result == ingestUnexpectedBlock && !a.cfg.Profile.LateBlockFails:
+	case result == ingestFileComplete:
+		a.fileComplete(p)
+	case result < 0:
+		a.fileFailed(p, result, status)
+	case result == ingestDuplicate && !a.cfg.Profile.DuplicateRequests:
+	default:
+		err = a.blockTaken(p, result)
+	}
+	p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	return err
+}
+
+func (a *Agent) blockTaken(p Port, result ingestResult) Err {
+	if result == ingestAccepted {
+		a.stats.Processed++
+		a.momentum = 0
+		a.updateStatus(p, StatusInProgress, ReasonReceiving, 0)
+	}
+	if a.expected > 1 {
+		a.expected--
+		return ErrNone
+	}
+	p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	if !a.Signal(p, RequestFileBlock, nil) {
+		return ErrSignalEventFailed
+	}
+	return ErrNone
+}
+
+func (a *Agent) fileComplete(p Port) {
+	a.stats.Processed++
+	info := Info{FileType: a.file.Type}
+	callback := CallbackActivate
+	if a.file.Type == 0 {
+		a.updateStatus(p, StatusInProgress, ReasonSigCheckPassed, 0)
+		info.Reason = ReasonSigCheckPassed
+	} else {
+		a.updateStatus(p, StatusSucceeded, ReasonAccepted, a.file.Type)
+		info.Status, info.Reason = StatusSucceeded, ReasonAccepted
+		callback = CallbackUpdateComplete
+	}
+	a.endTransfer(p)
+	info.Job = a.job
+	p.Callback(a, callback, info)
+	a.job = ""
+}
+
+func (a *Agent) fileFailed(p Port, result ingestResult, status PALStatus) {
+	p.SetPlatformState(&a.file, ImageRejected)
+	main, sub := status.Main(), status.Sub()
+	if a.cfg.Profile.FailedWholeWord {
+		main, sub = uint32(status), uint32(result)
+	}
+	a.updateStatus(p, StatusFailedWithValue, main, sub)
+	a.endTransfer(p)
+	p.Callback(a, CallbackFail, Info{Job: a.job, Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: a.file.Type})
+	a.job = ""
+}
+
+func (a *Agent) endTransfer(p Port) {
+	p.StopTimer(TimerRequest)
+	a.Signal(p, CloseFile, nil)
+}
+
+// ingest takes in one block message and closes the file after the last one. status is the platform's word about a
+// failed close; agent-side failures carry "uninitialised".
+func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
+	f := &a.file
+	status := PALUninitialized
+	if f.bitmap == nil || f.Remaining == 0 {
+		return ingestUnexpectedBlock, status
+	}
+	p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	if a.cfg.HeapBuffers && !p.Alloc() {
+		return ingestNoDecodeMemory, status
+	}
+	index, size, payload, ok := a.decode(msg)
+	if !ok {
+		return ingestBadData, status
+	}
+	blockSize := a.cfg.BlockSize()
+	last := a.blocks() - 1
+	if (index >= last || size != blockSize) && (index != last || size != f.Size-last*blockSize) {
+		return ingestBlockOutOfRange, status
+	}
+	if int(index/8) >= len(f.bitmap) || f.bitmap[index/8]&(1<<(index%8)) == 0 {
+		return ingestDuplicate, status
+	}
+	written := p.WriteBlock(f, index<<a.cfg.Log2Block, a.block(payload, int(size)))
+	if written != int(size) && (!a.cfg.Profile.WriteAnyResult || written < 0) {
+		return ingestWriteBlockFailed, status
+	}
+	f.bitmap[index/8] &^= 1 << (index % 8)
+	f.Remaining--
+	if f.Remaining > 0 {
+		return ingestAccepted, 0
+	}
+	p.StopTimer(TimerRequest)
+	f.bitmap = nil
+	status = p.CloseFile(f)
+	switch {
+	case status.Main() == 0:
+		return ingestFileComplete, status
+	case status.Main() == PALSignature.Main():
+		return ingestSigCheckFail, status
+	}
+	return ingestFileCloseFail, status
+}
+
+func (a *Agent) decode(msg []byte) (index, size uint32, payload []byte, ok bool) {
+	capacity := int(a.cfg.BlockSize())
+	if a.data == dataHTTP {
+		if len(msg) > capacity {
+			return 0, 0, nil, false
+		}
+		a.httpBlock++
+		return a.httpBlock - 1, uint32(len(msg)), msg, true
+	}
+	b, err := DecodeBlock(msg, capacity)
+	if err != nil {
+		return 0, 0, nil, false
+	}
+	if len(b.Payload) != int(b.Size) && !a.cfg.Profile.StaleTail {
+		return 0, 0, nil, false
+	}
+	return uint32(b.Index), uint32(b.Size), b.Payload, true
+}
+
+// block returns the bytes that are written for a payload. A payload shorter than the size it claims is completed
+// with what the decode buffer still holds.
+func (a *Agent) block(payload []byte, size int) []byte {
+	if !a.cfg.Profile.StaleTail {
+		return payload
+	}
+	if len(payload) >= size {
+		if len(payload) >= len(a.tail) {
+			a.tail = payload
+		} else {
+			a.tail = append(append([]byte(nil), payload...), a.tail[len(payload):]...)
+		}
+		return payload[:size]
+	}
+	whole := make([]byte, max(size, len(a.tail)))
+	if !a.cfg.HeapBuffers {
+		copy(whole, a.tail)
+	}
+	copy(whole, payload)
+	a.tail = whole
+	return whole[:size]
+}

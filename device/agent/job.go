@@ -1,0 +1,220 @@
+package agent
+
+import "strings"
+
+// Outcomes of a whole job document, printed in the second field of FAILED.
+type jobErr uint32
+
+const (
+	jobOK             jobErr = 0
+	jobUpdateCurrent  jobErr = 2
+	jobZeroFileSize   jobErr = 3
+	jobNonConforming  jobErr = 4
+	jobBadModelParams jobErr = 5
+	jobNoContext      jobErr = 6
+	jobNoActive       jobErr = 7
+)
+
+func (a *Agent) processJob(p Port, m message) Err {
+	file := a.readJob(p, m.data)
+	err := ErrNone
+	switch {
+	case file == nil && a.image == ImageTesting:
+		if !a.Signal(p, StartSelfTest, nil) {
+			err = ErrSignalEventFailed
+		}
+	case file == nil:
+		err = ErrJobParserError
+	case p.PlatformState() == PlatformPendingCommit:
+		// A job without self_test while the image is unconfirmed: go back to the old image.
+		p.ResetDevice(&a.file)
+	default:
+		err = a.chooseData(p)
+	}
+	p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	return err
+}
+
+func (a *Agent) chooseData(p Port) Err {
+	if data := protocolOf(a.file.Protocols.S, a.cfg.PrimaryHTTP); data != dataNone {
+		a.data = data
+		if !a.Signal(p, CreateFile, nil) {
+			return ErrSignalEventFailed
+		}
+		return ErrNone
+	}
+	a.setImageState(p, ImageAborted, uint32(ErrInvalidDataProtocol))
+	if a.cfg.Profile.StickyProtocol {
+		return ErrNone
+	}
+	a.closeContext(p)
+	return ErrInvalidDataProtocol
+}
+
+func protocolOf(protocols string, primaryHTTP bool) dataPath {
+	http, mqtt := strings.Contains(protocols, `"HTTP"`), strings.Contains(protocols, `"MQTT"`)
+	switch {
+	case http && (primaryHTTP || !mqtt):
+		return dataHTTP
+	case mqtt:
+		return dataMQTT
+	}
+	return dataNone
+}
+
+// readJob parses a document into the file context and opens a new job's file. It returns nil when nothing is to be
+// downloaded: no job, a bad one, or one in self-test.
+func (a *Agent) readJob(p Port, doc []byte) *File {
+	open, same := a.parseJob(p, doc)
+	if !open {
+		return nil
+	}
+	if same || p.PlatformState() == PlatformPendingCommit {
+		return &a.file
+	}
+	blocks := a.blocks()
+	bytes := int((blocks + 7) / 8)
+	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > 0xffffffff-uint64(a.cfg.BlockSize())+1 {
+		a.closeContext(p)
+		return nil
+	}
+	if a.cfg.HeapBuffers && !p.Alloc() {
+		a.closeContext(p)
+		return nil
+	}
+	a.file.bitmap = make([]byte, bytes)
+	for i := range a.file.bitmap {
+		a.file.bitmap[i] = 0xff
+	}
+	if rest := blocks % 8; rest != 0 {
+		a.file.bitmap[bytes-1] = 1<<rest - 1
+	}
+	a.file.Remaining = blocks
+	if status := p.CreateFile(&a.file); status.Main() != 0 {
+		a.setImageState(p, ImageAborted, uint32(status))
+		a.closeContext(p)
+		return nil
+	}
+	return &a.file
+}
+
+// parseJob reads the document and decides what it is.
+func (a *Agent) parseJob(p Port, doc []byte) (open, same bool) {
+	r := parseDocument(doc, &a.file, a.cfg, p.Alloc)
+	if r.err == ParseEmptyJobDoc {
+		p.Callback(a, CallbackNoActiveJob, Info{})
+		a.cleanData(p)
+		return false, false
+	}
+	if r.err != ParseOK {
+		a.customJob(p, doc)
+		return false, false
+	}
+	if max := a.cfg.Profile.BitmapMax; max > 0 && int64(a.blocks()) > int64(max)*8 && a.file.Size <= 0xffffffff-a.cfg.BlockSize()+1 {
+		return false, false
+	}
+	switch err := a.takeJob(p); {
+	case err == jobUpdateCurrent:
+		return true, true
+	case err != jobOK:
+		a.refuseJob(p, err)
+		return false, false
+	}
+	if a.file.SelfTest {
+		a.selfTestJob(p)
+	} else {
+		open = true
+	}
+	p.Callback(a, CallbackReceivedJob, Info{Job: a.job, FileType: a.file.Type})
+	return open, false
+}
+
+// takeJob makes the document's job the active one.
+func (a *Agent) takeJob(p Port) jobErr {
+	switch {
+	case a.file.Size == 0:
+		return jobZeroFileSize
+	case a.job == "":
+		a.job = a.file.JobID
+	case a.job == a.file.JobID:
+		return jobUpdateCurrent
+	default:
+		p.SetPlatformState(&a.file, ImageAborted)
+		p.AbortFile(&a.file)
+		a.cleanData(p)
+		if a.cfg.Profile.JobIDSplice {
+			a.job = splice(a.job, a.file.JobID)
+		} else {
+			a.job = a.file.JobID
+		}
+	}
+	return jobOK
+}
+
+// splice copies a shorter id over a longer one without ending it.
+func splice(old, id string) string {
+	if len(id) >= len(old) {
+		return id
+	}
+	return id + old[len(id):]
+}
+
+func (a *Agent) refuseJob(p Port, err jobErr) {
+	if a.job == "" {
+		return
+	}
+	a.updateStatus(p, StatusFailedWithValue, uint32(ErrJobParserError), uint32(err))
+	a.closeContext(p)
+	a.job = ""
+}
+
+// customJob offers a document that is no update job to the application.
+func (a *Agent) customJob(p Port, doc []byte) {
+	text := jsonText(doc)
+	id, hasID := text.search("execution", "jobId")
+	body, hasBody := text.search("execution", "jobDocument")
+	if !hasID || !hasBody {
+		if !a.cfg.Profile.NoActiveJobSilent {
+			p.Callback(a, CallbackNoActiveJob, Info{})
+		}
+		return
+	}
+	if len(id) >= jobIDBuffer {
+		return
+	}
+	if a.job == "" {
+		a.job = string(id)
+	}
+	verdict := p.Callback(a, CallbackParseCustomJob, Info{Job: string(id), JobNull: a.cfg.Profile.CustomJobNull, Document: body})
+	if verdict.Claimed {
+		a.updateStatus(p, verdict.Status, verdict.Reason, verdict.Sub)
+		a.job = ""
+		p.Callback(a, CallbackReceivedJob, Info{})
+		return
+	}
+	a.refuseJob(p, jobNonConforming)
+}
+
+// selfTestJob decides whether the running image may be tested.
+func (a *Agent) selfTestJob(p Port) {
+	err := ErrNone
+	if a.file.ID == 0 && a.file.Type == 0 && !a.cfg.AllowDowngrade {
+		switch {
+		case a.version < a.file.UpdatedBy:
+			err = ErrDowngradeNotAllowed
+		case a.version == a.file.UpdatedBy:
+			err = ErrSameFirmwareVersion
+		}
+	}
+	if err == ErrNone {
+		a.setImageState(p, ImageTesting, 0)
+		return
+	}
+	if err == ErrSameFirmwareVersion && !a.cfg.Profile.ConfirmLost && a.file.selfTestActive && p.PlatformState() == PlatformValid {
+		a.setImageState(p, ImageAccepted, 0)
+		return
+	}
+	a.setImageState(p, ImageRejected, uint32(err))
+	p.Callback(a, CallbackSelfTestFailed, Info{})
+	p.ResetDevice(&a.file)
+}

@@ -1,0 +1,246 @@
+package agent
+
+import "math"
+
+// ParseErr is the outcome of reading a job document.
+type ParseErr uint8
+
+// The parser's outcomes.
+const (
+	ParseOK                     ParseErr = 0
+	ParseOutOfMemory            ParseErr = 1
+	ParseUserBufferInsufficient ParseErr = 2
+	ParseBase64                 ParseErr = 4
+	ParseInvalidNumber          ParseErr = 5
+	ParseMalformed              ParseErr = 7
+	ParseInvalidJSON            ParseErr = 8
+	ParseEmptyJobDoc            ParseErr = 16
+)
+
+// The parameters of the document model, in the order they are looked for; each is a bit of the received bitmap.
+const (
+	paramClientToken = iota
+	paramTimestamp
+	paramExecution
+	paramJobID
+	paramStatusDetails
+	paramSelfTest
+	paramUpdatedBy
+	paramJobDocument
+	paramAFROTA
+	paramStream
+	paramProtocols
+	paramFiles
+	paramPath
+	paramSize
+	paramFileID
+	paramCert
+	paramURL
+	paramAuth
+	paramSignature
+	paramAttr
+	paramFileType
+	paramCount
+)
+
+const requiredParams = 1<<paramExecution | 1<<paramJobID | 1<<paramJobDocument | 1<<paramAFROTA | 1<<paramProtocols |
+	1<<paramFiles | 1<<paramSize | 1<<paramFileID
+
+var paramPaths = [paramCount][]string{
+	{"clientToken"}, {"timestamp"}, {"execution"}, {"execution", "jobId"}, {"execution", "statusDetails"},
+	{"execution", "statusDetails", "self_test"}, {"execution", "statusDetails", "updatedBy"},
+	{"execution", "jobDocument"}, {"execution", "jobDocument", "afr_ota"},
+	{"execution", "jobDocument", "afr_ota", "streamname"}, {"execution", "jobDocument", "afr_ota", "protocols"},
+	{"execution", "jobDocument", "afr_ota", "files"},
+	{"filepath"}, {"filesize"}, {"fileid"}, {"certfile"}, {"update_data_url"}, {"auth_scheme"},
+	{"sig-sha256-ecdsa"}, {"attr"}, {"fileType"},
+}
+
+// Buffer sizes of the document model, terminating NUL included.
+const (
+	jobIDBuffer     = 73
+	protocolsBuffer = 20
+	pathBuffer      = 260
+	streamBuffer    = 128
+	urlBuffer       = 512
+	authBuffer      = 64
+)
+
+// parsed is what a document said, for the decisions that follow.
+type parsed struct {
+	err      ParseErr
+	received uint32
+}
+
+func (r parsed) has(param int) bool { return r.received&(1<<param) != 0 }
+
+// parseDocument reads a job document into f, parameter by parameter, and stops at the first that does not fit. What
+// the document does not mention stays as it was in f, which is how values of an earlier job survive.
+func parseDocument(doc []byte, f *File, cfg *Config, alloc func() bool) parsed {
+	var r parsed
+	text := jsonText(doc)
+	if !text.valid() {
+		r.err = ParseInvalidJSON
+		if cfg.Profile.RefuseInvalidJSON {
+			return r
+		}
+	}
+	var file jsonText
+	for param, path := range paramPaths {
+		value, ok := text.search(path...)
+		if !ok && file != nil {
+			value, ok = file.search(path...)
+		}
+		if !ok {
+			continue
+		}
+		r.received |= 1 << param
+		var stored bool
+		var err ParseErr
+		if param == paramFiles {
+			if len(value) >= 2 {
+				file = value[1 : len(value)-1]
+			}
+		} else {
+			stored, err = storeParam(param, value, f, cfg, alloc)
+		}
+		if stored {
+			r.err = err
+		}
+		if r.err != ParseOK && stored {
+			return r
+		}
+	}
+	if r.err == ParseOK {
+		switch {
+		case r.received == 1<<paramClientToken|1<<paramTimestamp && cfg.Profile.EmptyJobDoc:
+			r.err = ParseEmptyJobDoc
+		case r.received&requiredParams != requiredParams:
+			r.err = ParseMalformed
+		}
+	}
+	return r
+}
+
+func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func() bool) (stored bool, err ParseErr) {
+	number := func(dst *uint32) (bool, ParseErr) {
+		v, ok := parseUint(value)
+		*dst = v
+		if !ok {
+			return true, ParseInvalidNumber
+		}
+		return true, ParseOK
+	}
+	str := func(dst *text, buffer int) (bool, ParseErr) {
+		if cfg.HeapBuffers {
+			if !alloc() {
+				*dst = text{Null: true}
+				return true, ParseOutOfMemory
+			}
+		} else if len(value) >= buffer {
+			return true, ParseUserBufferInsufficient
+		}
+		*dst = text{S: cString(value)}
+		return true, ParseOK
+	}
+	switch param {
+	case paramJobID:
+		if len(value) >= jobIDBuffer {
+			return true, ParseUserBufferInsufficient
+		}
+		f.JobID = string(value)
+		return true, ParseOK
+	case paramSelfTest:
+		f.SelfTest = true
+		f.selfTestActive = string(value) == "active"
+		return true, ParseOK
+	case paramUpdatedBy:
+		return number(&f.UpdatedBy)
+	case paramStream:
+		return str(&f.Stream, streamBuffer)
+	case paramProtocols:
+		if len(value) >= protocolsBuffer {
+			return true, ParseUserBufferInsufficient
+		}
+		f.Protocols = text{S: string(value)}
+		return true, ParseOK
+	case paramPath:
+		return str(&f.Path, pathBuffer)
+	case paramSize:
+		return number(&f.Size)
+	case paramFileID:
+		return number(&f.ID)
+	case paramCert:
+		return str(&f.Cert, pathBuffer)
+	case paramURL:
+		return str(&f.URL, urlBuffer)
+	case paramAuth:
+		return str(&f.AuthScheme, authBuffer)
+	case paramSignature:
+		if sig, ok := decodeBase64(value); ok && len(sig) <= cfg.Profile.SignatureMax {
+			f.Signature = sig
+			return true, ParseOK
+		}
+		return true, ParseBase64
+	case paramAttr:
+		return number(&f.Attr)
+	case paramFileType:
+		return number(&f.Type)
+	}
+	return false, ParseOK
+}
+
+func cString(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
+
+// parseUint reads a number as the C library's strtoul with base 0 does: white space, sign, 0x, leading 0 for octal.
+// It must end where the text ends. What was read so far is returned even if it does not.
+func parseUint(b []byte) (uint32, bool) {
+	i := 0
+	for i < len(b) && (b[i] == ' ' || b[i] >= '\t' && b[i] <= '\r') {
+		i++
+	}
+	negative := false
+	if i < len(b) && (b[i] == '-' || b[i] == '+') {
+		negative = b[i] == '-'
+		i++
+	}
+	base := uint64(10)
+	if i < len(b) && b[i] == '0' {
+		base = 8
+		if i+2 < len(b) && (b[i+1] == 'x' || b[i+1] == 'X') {
+			if _, ok := hexDigit(b[i+2]); ok {
+				base = 16
+				i += 2
+			}
+		}
+	}
+	start, v, overflow := i, uint64(0), false
+	for i < len(b) {
+		d, ok := hexDigit(b[i])
+		if !ok || uint64(d) >= base {
+			break
+		}
+		v = v*base + uint64(d)
+		if v > math.MaxUint32 {
+			overflow, v = true, math.MaxUint32
+		}
+		i++
+	}
+	if i == start {
+		return 0, len(b) == 0
+	}
+	if overflow {
+		return math.MaxUint32, false
+	}
+	if negative {
+		v = -v
+	}
+	return uint32(v), i == len(b)
+}

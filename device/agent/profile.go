@@ -1,0 +1,103 @@
+package agent
+
+// Profile is one agent release: a row of named behaviours. The zero row is the library without its known defects;
+// each field set is a defect or a difference of the release, named after the reference list of the releases.
+type Profile struct {
+	Name string
+
+	ThingNameMax int // a longer thing name makes initialisation fail
+	SignatureMax int // bytes of a decoded signature
+	BitmapMax    int // bytes; a file that needs more is ignored; 0 = not checked
+
+	// Texts.
+	TokenZeroEmpty     bool // client token 0 prints as nothing
+	TokenLosesDigit    bool // C1: the last digit of the client token is lost
+	TokenThingMax      int  // the client token carries this many characters of the thing name, 0 = all
+	VersionZeroEmpty   bool // C2: zero version components print as nothing
+	NoUpdatedBy        bool // SUCCEEDED does not name the updating version
+	FailedWholeWord    bool // FAILED prints the whole platform word and the ingest result
+	ProgressOwnTotal   bool // progress reads n/n
+	NoFirstProgress    bool // no progress status after the first block
+	FileTypeTextBroken bool // S9 with zero components empty
+
+	// Documents.
+	EmptyJobDoc         bool // a document of token and timestamp only is "empty": clean up the data path
+	RefuseInvalidJSON   bool // C12 absent: a document that is not JSON throughout is refused
+	ForgetOptional      bool // C13, C14, C34 absent: a document is read into a fresh context
+	JobIDSplice         bool // C3: a new job id is copied over the old one without an end
+	UnsubscribeNewOnly  bool // C4: a job switch unsubscribes the new stream
+	StickyProtocol      bool // C5: an unsupported protocol is noticed after the slot was erased, then nothing moves
+	SilentBadSize       bool // C6: jobs of impossible size get no status
+	NoOverflowCheck     bool // sizes close to 4 GiB are taken
+	NoActiveJobSilent   bool // no NoActiveJob callback
+	CustomJobNull       bool // ParseCustomJob gets null pointers
+	LongJobIDCustom     bool // an over-long job id goes the custom job path with an empty id
+	EndedJobInfoEmpty   bool // Activate and Fail get an empty job id
+	ZeroSizeKeepsSilent bool
+
+	// Transfer.
+	DuplicateRequests bool // a duplicate block triggers a request as the end of a window does
+	LateBlockFails    bool // C7: a block behind the final one fails the finished job
+	WriteAnyResult    bool // a short write counts as written
+	StaleTail         bool // a short payload is completed with bytes of the block before
+	MomentumStops     bool // C16: too many unanswered requests shut the agent down and report code 0
+
+	// Control.
+	DeafWhileWaiting      bool // C15: CheckForUpdate is ignored while waiting for a job
+	AbortNeedsPublish     bool // C10: user abort keeps the file open if the status cannot be sent
+	AbortLeavesTimer      bool // C11
+	UnsubscribeFlagSticks bool // C17: initialising again does not restore the unsubscribe flag
+	TimerStopsBeforeTest  bool // C22: the self-test timer is stopped before the verdict
+	ResumeArmsSelfTest    bool // C23: Resume arms the self-test timer on a healthy image too
+	TimersOutlive         bool // C24: Suspend, Resume and Shutdown leave the timers alone
+	ConfirmLost           bool // a job found active by its own confirmed image is FAILED, not SUCCEEDED
+}
+
+// The releases. Sources: aws/ota-for-aws-iot-embedded-sdk at the named tags and commits.
+var (
+	// Ideal has no known defect. It asks for its job again when told to, guards the whole self-test with the
+	// timer, and survives a lost final status.
+	Ideal = &Profile{Name: "ideal", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
+		RefuseInvalidJSON: true, ForgetOptional: true}
+
+	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
+		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
+		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
+
+	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384,
+		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
+		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
+
+	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 384,
+		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
+		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
+		ResumeArmsSelfTest: true}
+
+	V300 = &Profile{Name: "ota-v3.0.0", ThingNameMax: 64, SignatureMax: 256,
+		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true, NoUpdatedBy: true, FailedWholeWord: true,
+		ProgressOwnTotal: true, NoFirstProgress: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true, NoOverflowCheck: true,
+		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, EndedJobInfoEmpty: true,
+		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
+		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, UnsubscribeFlagSticks: true,
+		TimerStopsBeforeTest: true, TimersOutlive: true, ConfirmLost: true}
+)
+
+// Profiles lists every row.
+var Profiles = []*Profile{Ideal, Main, V341, B36DB646, V300}
+
+// ProfileByName returns a row, or nil.
+func ProfileByName(name string) *Profile {
+	for _, p := range Profiles {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}

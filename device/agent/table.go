@@ -1,0 +1,57 @@
+package agent
+
+type handler func(a *Agent, p Port, m message) Err
+
+// transition is one row of the agent's table: in State, on Event, run the handler; the state becomes Next only if
+// the handler returns ErrNone. The first matching row wins.
+type transition struct {
+	state State
+	event EventID
+	run   handler
+	next  State
+}
+
+// The table of the library (aws/ota-for-aws-iot-embedded-sdk source/ota.c). Pairs that are not listed are
+// "unexpected": the message is dropped and its buffer released.
+var transitions = []transition{
+	{Ready, Start, (*Agent).start, RequestingJob},
+	{RequestingJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
+	{RequestingJob, RequestTimer, (*Agent).requestJob, WaitingForJob},
+	{WaitingForJob, ReceivedJobDocument, (*Agent).processJob, CreatingFile},
+	{CreatingFile, StartSelfTest, (*Agent).inSelfTest, WaitingForJob},
+	{CreatingFile, CreateFile, (*Agent).initFile, RequestingFileBlock},
+	{CreatingFile, RequestTimer, (*Agent).initFile, RequestingFileBlock},
+	{RequestingFileBlock, RequestFileBlock, (*Agent).requestData, WaitingForFileBlock},
+	{RequestingFileBlock, RequestTimer, (*Agent).requestData, WaitingForFileBlock},
+	{WaitingForFileBlock, ReceivedFileBlock, (*Agent).processData, WaitingForFileBlock},
+	{WaitingForFileBlock, RequestTimer, (*Agent).requestData, WaitingForFileBlock},
+	{WaitingForFileBlock, RequestFileBlock, (*Agent).requestData, WaitingForFileBlock},
+	{WaitingForFileBlock, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
+	{WaitingForFileBlock, ReceivedJobDocument, (*Agent).jobNotification, RequestingJob},
+	{WaitingForFileBlock, CloseFile, (*Agent).closeFile, WaitingForJob},
+	{Suspended, Resume, (*Agent).resume, RequestingJob},
+	{anyState, Suspend, (*Agent).suspend, Suspended},
+	{anyState, UserAbort, (*Agent).userAbort, WaitingForJob},
+	{anyState, Shutdown, (*Agent).shutdown, Stopped},
+}
+
+// Rows a profile without the matching defect adds in front of the wildcard rows.
+var askAgainRow = transition{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob}
+
+// lookup is the table unrolled once: row index + 1 by state and event.
+type lookup [anyState][eventCount]*transition
+
+var libraryLookup, idealLookup = newLookup(transitions), newLookup(append([]transition{askAgainRow}, transitions...))
+
+func newLookup(rows []transition) *lookup {
+	l := new(lookup)
+	for i := range rows {
+		row := &rows[i]
+		for s := State(0); s < anyState; s++ {
+			if (row.state == s || row.state == anyState) && l[s][row.event] == nil {
+				l[s][row.event] = row
+			}
+		}
+	}
+	return l
+}
