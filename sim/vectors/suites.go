@@ -14,4 +14,6 @@ type Suite struct {
 // Suites lists every file that can be replayed, in the order of the report.
 var Suites = []Suite{
 	{File: "flash/partition_table", Replay: replayPartitionTable},
+	{File: "flash/image_info", Replay: replayImageInfo, Needs: []string{"images"}},
+	{File: "flash/image_info_upstream", Replay: replayImageInfo, Needs: []string{"upstream_files"}},
 }
