@@ -1,6 +1,10 @@
 package vectors
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/otasim/otasim/device/bootloader"
+)
 
 // Suite is one vector file and the code that answers its vectors. Replay
 // returns nil if the answer is the recorded one; otherwise the error says what
@@ -13,6 +17,18 @@ type Suite struct {
 
 // Suites lists every file that can be replayed, in the order of the report.
 var Suites = []Suite{
+	{File: "flash/boot_rb0_ar0", Replay: replayBoot, Needs: []string{"images"}},
+	{File: "flash/boot_rb0_ar1", Replay: replayBoot, Needs: []string{"images"}},
+	{File: "flash/boot_rb1_ar0", Replay: replayBoot, Needs: []string{"images"}},
+	{File: "flash/boot_rb1_ar1", Replay: replayBoot, Needs: []string{"images"}},
+	{File: "flash/ota_ops_rb0_ar0", Replay: replayCalls(bootloader.IDF60), Needs: []string{"images"}},
+	{File: "flash/ota_ops_rb0_ar1", Replay: replayCalls(bootloader.IDF60), Needs: []string{"images"}},
+	{File: "flash/ota_ops_rb1_ar0", Replay: replayCalls(bootloader.IDF60), Needs: []string{"images"}},
+	{File: "flash/ota_ops_rb1_ar1", Replay: replayCalls(bootloader.IDF60), Needs: []string{"images"}},
+	{File: "flash/ota_ops_idf5_rb0_ar0", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
+	{File: "flash/ota_ops_idf5_rb0_ar1", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
+	{File: "flash/ota_ops_idf5_rb1_ar0", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
+	{File: "flash/ota_ops_idf5_rb1_ar1", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
 	{File: "flash/partition_table", Replay: replayPartitionTable},
 	{File: "flash/image_info", Replay: replayImageInfo, Needs: []string{"images"}},
 	{File: "flash/image_info_upstream", Replay: replayImageInfo, Needs: []string{"upstream_files"}},
