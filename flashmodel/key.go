@@ -74,7 +74,7 @@ func (f *Flash) promote(sector uint32) (uint32, bool) {
 	p := &f.own.private[f.own.find(sector)]
 	id, crc, ok := f.st.find(p.data)
 	if !ok {
-		id, ok = f.st.admit(p.data, crc, maxCopiedPages)
+		id, ok = f.st.admit(p.data, crc, f.st.limits.copiedPages)
 	}
 	if ok {
 		f.setPage(sector, id)
@@ -87,7 +87,7 @@ func (st *Store) longer(s sequence) uint64 {
 	if id, ok := st.sequences[s]; ok {
 		return id
 	}
-	if len(st.sequences) >= maxSequences {
+	if len(st.sequences) >= st.limits.sequences {
 		clear(st.sequences)
 		clear(st.answers)
 	}
@@ -112,7 +112,7 @@ func Remember[T any](f *Flash, what string, addr, n uint32, compute func() T) T 
 		return answer
 	}
 	answer := compute()
-	if len(f.st.answers) >= maxMemo {
+	if len(f.st.answers) >= f.st.limits.answers {
 		clear(f.st.answers)
 	}
 	f.st.answers[q] = answer

@@ -79,7 +79,7 @@ func (st *Store) leafOf(p *[leafPages]uint32, h uint64) (uint32, bool) {
 		n.private = n.private || id == pagePrivate
 		n.open = n.open || id == pageErased
 	}
-	if len(st.leaves) >= maxLeaves || n.open && len(st.leaves) >= maxOpenLeaves {
+	if len(st.leaves) >= st.limits.leaves || n.open && len(st.leaves) >= st.limits.openLeaves {
 		return 0, false
 	}
 	st.leaves = append(st.leaves, n)

@@ -46,7 +46,7 @@ func (f *Flash) setContent(sector uint32, buf []byte, admit bool) {
 	content := trim(buf)
 	id, crc, ok := f.st.find(content)
 	if !ok && (f.st.metBefore(crc) || admit) {
-		id, ok = f.st.admit(slices.Clone(content), crc, maxCopiedPages)
+		id, ok = f.st.admit(slices.Clone(content), crc, f.st.limits.copiedPages)
 	}
 	if ok {
 		f.setPage(sector, id)
@@ -91,7 +91,7 @@ func (f *Flash) and(sector, off uint32, src []byte, shared bool) {
 	if id, crc, ok := f.st.find(p.data); ok {
 		f.setPage(sector, id)
 	} else if f.st.metBefore(crc) {
-		if id, ok := f.st.admit(p.data, crc, maxCopiedPages); ok {
+		if id, ok := f.st.admit(p.data, crc, f.st.limits.copiedPages); ok {
 			f.setPage(sector, id)
 		}
 	}

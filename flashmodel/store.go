@@ -13,18 +13,25 @@ const (
 	firstPage   = 2
 )
 
-// Limits of a Store. Past them chips keep what is new for themselves, so that neither a
-// fleet of unique contents nor blocks arriving in random order make it grow for ever.
-const (
-	maxSharedPages = 1 << 16 // pages received as immutable slices
-	maxCopiedPages = 1 << 15 // past this many pages only those
-	maxAliases     = 1 << 13 // further slices known to hold a page; they keep memory alive
-	maxChain       = 8       // pages of equal CRC-32: hostile contents stay private
-	maxOpenLeaves  = 1 << 17 // leaves with erased pages
-	maxLeaves      = 1 << 18
-	maxSequences   = 1 << 17
-	maxMemo        = 1 << 16
-)
+// limits bound a Store. Past them chips keep what is new for themselves, so that neither
+// a fleet of unique contents nor blocks arriving in random order make it grow for ever.
+type limits struct {
+	sharedPages int // pages received as immutable slices
+	copiedPages int // past this many pages only those
+	aliases     int // further slices known to hold a page; they keep memory alive
+	openLeaves  int // leaves with erased pages
+	leaves      int
+	sequences   int
+	answers     int
+}
+
+var usualLimits = limits{
+	sharedPages: 1 << 16, copiedPages: 1 << 15, aliases: 1 << 13,
+	openLeaves: 1 << 17, leaves: 1 << 18, sequences: 1 << 17, answers: 1 << 16,
+}
+
+// maxChain is how many pages may have the same CRC-32: hostile contents stay private.
+const maxChain = 8
 
 // Store holds page and leaf contents shared by many chips, and answers remembered about
 // them. Equal contents have equal ids. Ids depend on the order of events and never show:
@@ -33,6 +40,8 @@ const (
 // A Store belongs to one goroutine, together with all its chips.
 type Store struct {
 	DisableMemo bool // Remember computes every time: same answers, more work
+
+	limits limits
 
 	pages   []page
 	byCRC   map[uint32]uint32 // CRC-32 of the content: first page of the chain
@@ -66,6 +75,7 @@ type slice struct {
 // NewStore returns an empty store.
 func NewStore() *Store {
 	st := &Store{
+		limits: usualLimits,
 		pages:  make([]page, firstPage, 64),
 		byCRC:  map[uint32]uint32{},
 		ident:  map[slice]uint32{},
@@ -164,7 +174,7 @@ func (st *Store) shared(src []byte) (uint32, bool) {
 		st.ident[key] = id
 		return id, true
 	}
-	if id, ok = st.admit(content, crc, maxSharedPages); ok {
+	if id, ok = st.admit(content, crc, st.limits.sharedPages); ok {
 		st.pages[id].alias = key
 		st.ident[key] = id
 	}
@@ -173,7 +183,7 @@ func (st *Store) shared(src []byte) (uint32, bool) {
 
 // makeRoom counts one more alias; past the limit it forgets all others.
 func (st *Store) makeRoom(key slice) {
-	if st.aliases < maxAliases {
+	if st.aliases < st.limits.aliases {
 		st.aliases++
 		return
 	}
