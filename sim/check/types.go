@@ -1,29 +1,27 @@
 // Package check compiles and evaluates the expressions of a scenario: assertions, conditions and thresholds.
+//
+// An assertion of kind always is evaluated after every event, so it may use sums over the fleet only; a rule about single
+// devices is an everyDevice, evaluated for the device that changed. Everything is typed when it is compiled: a run cannot
+// fail on a misspelt name.
 package check
 
-// Kind says when an assertion is judged.
+// Kind says when an expression is judged.
 type Kind string
 
-// The kinds of assertions.
+// The kinds of expressions.
 const (
 	Always      Kind = "always"      // after every event
 	AtEnd       Kind = "atEnd"       // once, when the run is over
 	Sometimes   Kind = "sometimes"   // must hold after at least one event
 	EveryDevice Kind = "everyDevice" // for a device, each time it changed
+	When        Kind = "when"        // a condition of an update, event, fault or attack
 )
 
-// Threshold is one limit on a metric: "p(99) < 90m" on job_execution_duration of group canary.
-type Threshold struct {
-	Metric string // job_execution_duration
-	Group  string // "" is the whole fleet
-	Expr   string // as written
-	Stat   string // p, max, min, avg, med, rate, count
-	P      uint64 // with Stat p: ppm of the distribution, 990_000 is p(99)
-	Op     string // <, <=, >, >=, ==
-	Limit  int64  // nanoseconds, ppm or a count, as the metric is measured
+// Error is a mistake in an expression. From and To count characters.
+type Error struct {
+	From, To int
+	Text     string
+	Help     string
 }
 
-// Program is a compiled expression.
-type Program struct {
-	Source string
-}
+func (e *Error) Error() string { return e.Text }

@@ -13,8 +13,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/scenario/file"
 )
+
+// Problem is one mistake in a scenario file.
+type Problem = file.Problem
 
 // Version names of the file format.
 const (
@@ -45,7 +50,6 @@ type Scenario struct {
 	Variants   []Variant
 	Thresholds []Threshold
 	Assertions []Assertion
-	DevicesSet int       // the --devices value, 0 if not given
 	Scaled     bool      // --devices changed a count: an unmet sometimes or unfired fault is then a warning
 	Warnings   []Problem // nothing that keeps it from running
 }
@@ -355,29 +359,18 @@ type Power struct {
 	Groups []string
 }
 
-// Phase is a part of an update in which a fault strikes.
-type Phase string
-
-// The phases of an update.
-const (
-	PhaseDownload Phase = "download"  // from the job document to the last block
-	PhaseVerify   Phase = "verify"    // hash and signature of the received image
-	PhaseOtadata  Phase = "otadata"   // writing the boot choice
-	PhaseSelfTest Phase = "self-test" // from the reboot into the new image to its confirmation
-)
-
 // During is a phase as the file wrote it. Name counts in the result, Phase is what it stands for: flash-write is
-// PhaseDownload inside a flash command, otadata-write is PhaseOtadata, first-boot is PhaseSelfTest.
+// device.PhaseDownload inside a flash command, otadata-write is device.PhaseOtadata, first-boot is device.PhaseSelfTest.
 type During struct {
 	Name    string
-	Phase   Phase
+	Phase   device.Phase
 	InFlash bool // inside a flash program or erase command
 }
 
 // Point is a named moment in a device's life: otadata.program, self-test, block(128).programmed (Arg 128).
 type Point struct {
-	Name string // without the argument: block.programmed
-	Arg  int    // -1 if it has none
+	Point device.Point
+	Arg   int // -1: any
 }
 
 // Select names the devices a fault or an attack meets: those of Groups and Things (all if both are empty), of which a
@@ -445,7 +438,6 @@ type Attack struct {
 // Variant is the same scenario with some values changed and an expectation of its own.
 type Variant struct {
 	Name     string
-	Set      []string // PATH=VALUE, in the order of the file
 	Verdict  string   // expected
 	Violates []string // names of the rules expected to fail
 	Pos      Pos
@@ -454,8 +446,7 @@ type Variant struct {
 // Threshold is one limit on one metric, judged at the end.
 type Threshold struct {
 	check.Threshold
-	AbortOnFail bool
-	Pos         Pos
+	Pos Pos
 }
 
 // Severity says whether a rule that does not hold fails the run.

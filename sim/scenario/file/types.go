@@ -1,0 +1,560 @@
+package file
+
+// Scenario is one scenario: a fleet, a cloud, what is rolled out, what goes wrong, and what must hold.
+type Scenario struct {
+	// Version of the file format.
+	APIVersion String `json:"apiVersion" jsonschema:"required,enum=otasim/v1"`
+	// Kind of the file.
+	Kind String `json:"kind" jsonschema:"required,enum=Scenario"`
+	// Name, description and tags.
+	Metadata Metadata `json:"metadata" jsonschema:"required"`
+	// Everything random is drawn from this number: equal files with equal seeds give equal runs. 1 if absent; --seed overrides it.
+	Seed Int `json:"seed" jsonschema:"minimum=0"`
+	// Limit of virtual time. Rules of kind atEnd are judged when it is reached, or earlier when nothing is left to happen.
+	Duration Duration `json:"duration" jsonschema:"required"`
+	// Versions that devices run or are offered.
+	Firmware []Firmware `json:"firmware" jsonschema:"required,minItems=1"`
+	// Signing keys by name. A key without a file is made from the seed.
+	Keys Map[Key] `json:"keys"`
+	// The devices.
+	Fleet Fleet `json:"fleet" jsonschema:"required"`
+	// Links between device and cloud, by name: one link, or a list of links with weights from which each device draws one.
+	Networks Map[OneOrMany[Link]] `json:"networks"`
+	// The account the fleet talks to.
+	Cloud Cloud `json:"cloud"`
+	// What the operator rolls out: one CreateOTAUpdate call each, in the service's own spelling.
+	Updates []Update `json:"updates"`
+	// What an operator, a factory or the world does while it runs.
+	Events []Event `json:"events"`
+	// What goes wrong. A fault that never struck fails the run.
+	Faults []Fault `json:"faults"`
+	// What an attacker does with the capabilities they hold.
+	Attacks []Attack `json:"attacks"`
+	// The same scenario with some values changed, each with an expectation of its own.
+	Variants []Variant `json:"variants"`
+	// Limits on metrics, judged at the end: job_execution_duration: ["p(99) < 90m"]. {group:NAME} behind a metric narrows it.
+	Thresholds Map[OneOrMany[Expr]] `json:"thresholds"`
+	// Rules about the run. A run passes when all of them hold.
+	Assertions []Assertion `json:"assertions"`
+}
+
+// Metadata names a scenario.
+type Metadata struct {
+	// Short name, shown in results.
+	Name String `json:"name" jsonschema:"required"`
+	// What it shows, in a sentence or two.
+	Description String `json:"description"`
+	// Words to select by.
+	Tags []String `json:"tags"`
+}
+
+// Firmware is one version of the application.
+type Firmware struct {
+	Place *Node `json:"-"`
+	// Label of this row, used everywhere else in the file; also the version in the descriptor of a built image.
+	Version Label `json:"version" jsonschema:"required"`
+	// A real app image (.bin). Without it an image is built from the other keys.
+	Image Path `json:"image"`
+	// Project name in the descriptor of a built image.
+	Project String `json:"project"`
+	// Length of a built image file, appended SHA-256 included.
+	Size Size `json:"size" jsonschema:"minimum=4096,maximum=16777216"`
+	// secure_version in the descriptor of a built image, compared with the eFuse by anti-rollback.
+	SecureVersion Int `json:"secureVersion" jsonschema:"minimum=0,maximum=32"`
+	// What the firmware's self-test does after an update: pass, fail (it reports failure), crash (it resets before it reports), hang (it never reports).
+	SelfTest String `json:"selfTest" jsonschema:"enum=pass,enum=fail,enum=crash,enum=hang"`
+	// How long the self-test takes.
+	SelfTestDuration Duration `json:"selfTestDuration"`
+	// Settings compiled into this image.
+	Otaconfig FirmwareOtaconfig `json:"otaconfig"`
+	// Names of the keys that sign the image; the OTA key made from the seed if absent.
+	Sign []String `json:"sign"`
+	// Chip the image is built for.
+	Target String `json:"target" jsonschema:"enum=esp32,enum=esp32s3,enum=esp32c3"`
+	// Delta updates.
+	Delta String `json:"delta" jsonschema:"enum=none,later=auto"`
+}
+
+// FirmwareOtaconfig holds otaconfig macros that belong to an image, not to a device.
+type FirmwareOtaconfig struct {
+	// 1 lets the agent in this image accept a version that is not newer.
+	AllowDowngrade Bool `json:"AllowDowngrade"`
+}
+
+// Key is a signing key.
+type Key struct {
+	// What it signs with.
+	Scheme String `json:"scheme" jsonschema:"required,enum=sig-sha256-ecdsa,later=secure-boot-v1-ecdsa,later=secure-boot-v2-rsa3072,later=secure-boot-v2-ecdsa,later=sig-sha256-rsa"`
+	// PEM file of the private key; made from the seed if absent.
+	File Path `json:"file"`
+	// PEM file of the code-signing certificate for the key; made if absent.
+	Certificate Path `json:"certificate"`
+}
+
+// Fleet is the devices that exist at the start.
+type Fleet struct {
+	// What all groups have in common. A group's own keys win; sdkconfig and otaconfig are merged key by key.
+	Defaults Device `json:"defaults"`
+	// Thing groups of devices that are alike.
+	Groups []Group `json:"groups" jsonschema:"required,minItems=1"`
+}
+
+// Group is a thing group.
+type Group struct {
+	Place *Node `json:"-"`
+	// Name of the thing group; its things are called TARGET-GROUP-00001 and so on.
+	Name String `json:"name" jsonschema:"required"`
+	// Number of devices.
+	Count  Int `json:"count" jsonschema:"required,minimum=1,maximum=5000000"`
+	Device     // the rest
+}
+
+// Device is what a device is made with.
+type Device struct {
+	// Chip, spelled as in idf.py set-target.
+	Target String `json:"target" jsonschema:"enum=esp32,enum=esp32s3,enum=esp32c3"`
+	// Flash chip on the board, spelled as in esptool.
+	Flash Flash `json:"flash"`
+	// Partition table: a CSV of ESP-IDF by its name, or a path.
+	Partitions Path `json:"partitions"`
+	// Generation of the bootloader: afr-2022 (the newest Amazon FreeRTOS port, which erases the older firmware after a confirmed update), afr-2018, idf-5.5, idf-6.0.
+	Bootloader String `json:"bootloader" jsonschema:"enum=afr-2022,enum=afr-2018,enum=idf-5.5,enum=idf-6.0"`
+	// ESP-IDF settings.
+	Sdkconfig Sdkconfig `json:"sdkconfig"`
+	// Settings of the OTA agent, without their otaconfig prefix.
+	Otaconfig Otaconfig `json:"otaconfig"`
+	// Version that runs at the start.
+	Firmware Label `json:"firmware"`
+	// Name of a network.
+	Network String `json:"network"`
+	// Release of the OTA agent.
+	Agent String `json:"agent"`
+	// secure_version already burnt into the eFuse; that of the firmware if absent and anti-rollback is on.
+	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
+	// When the device is switched on: a time, or a range from which each device draws its own.
+	Start DurationRange `json:"start"`
+}
+
+// Flash is the chip on the board.
+type Flash struct {
+	// Capacity; 4MB is 4 MiB.
+	Size Label `json:"size" jsonschema:"enum=2MB,enum=4MB,enum=8MB,enum=16MB"`
+	// SPI mode.
+	Mode String `json:"mode" jsonschema:"enum=qio,enum=qout,enum=dio,enum=dout"`
+	// SPI clock.
+	Freq Label `json:"freq" jsonschema:"enum=20m,enum=26m,enum=40m,enum=80m"`
+}
+
+// Sdkconfig holds ESP-IDF settings.
+type Sdkconfig struct {
+	// A new image is on trial until the application confirms it.
+	Rollback Bool `json:"CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE"`
+	// The bootloader refuses images whose secure_version is below the eFuse's.
+	AntiRollback Bool `json:"CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK"`
+	// Number of eFuse bits for the secure version.
+	SecVerBits Int `json:"CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD" jsonschema:"minimum=1,maximum=32"`
+	// Where the partition table lies.
+	TableOffset Hex `json:"CONFIG_PARTITION_TABLE_OFFSET" jsonschema:"minimum=4096,maximum=1048576"`
+	// The partition table has an MD5 record.
+	TableMD5 Bool `json:"CONFIG_PARTITION_TABLE_MD5"`
+	// Secure boot, version 1.
+	SecureBootV1 Bool `json:"CONFIG_SECURE_BOOT_V1_ENABLED" later:"true"`
+	// Secure boot, version 2.
+	SecureBootV2 Bool `json:"CONFIG_SECURE_BOOT_V2_ENABLED" later:"true"`
+	// Signed apps without secure boot.
+	SignedApps Bool `json:"CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT" later:"true"`
+	// Flash encryption.
+	FlashEncryption Bool `json:"CONFIG_SECURE_FLASH_ENC_ENABLED" later:"true"`
+	// eFuses kept in a flash partition.
+	VirtualEfuse Bool `json:"CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH" later:"true"`
+	// Watchdog of the bootloader, milliseconds.
+	BootloaderWDT Int `json:"CONFIG_BOOTLOADER_WDT_TIME_MS" later:"true"`
+}
+
+// Otaconfig holds macros of the OTA agent. An absent one has the default of the agent's release.
+type Otaconfig struct {
+	// Base-2 logarithm of the block size: 12 is 4 KiB.
+	Log2FileBlockSize Int `json:"LOG2_FILE_BLOCK_SIZE" jsonschema:"minimum=8,maximum=14"`
+	// Blocks asked for in one stream request.
+	MaxNumBlocksRequest Int `json:"MAX_NUM_BLOCKS_REQUEST" jsonschema:"minimum=1,maximum=128"`
+	// Idle time before blocks are requested again, milliseconds.
+	FileRequestWaitMS Int `json:"FILE_REQUEST_WAIT_MS" jsonschema:"minimum=100,maximum=3600000"`
+	// Time a new image has for its self-test, milliseconds.
+	SelfTestResponseWaitMS Int `json:"SELF_TEST_RESPONSE_WAIT_MS" jsonschema:"minimum=100,maximum=3600000"`
+	// A progress message is sent after so many blocks.
+	StatusFrequency Int `json:"OTA_UPDATE_STATUS_FREQUENCY" jsonschema:"minimum=1,maximum=65535"`
+	// Unanswered requests before the agent gives up.
+	MaxRequestMomentum Int `json:"MAX_NUM_REQUEST_MOMENTUM" jsonschema:"minimum=1,maximum=65535"`
+	// Buffers for received blocks.
+	MaxNumDataBuffers Int `json:"MAX_NUM_OTA_DATA_BUFFERS" jsonschema:"minimum=1,maximum=256"`
+}
+
+// Link is the way between one device and the cloud.
+type Link struct {
+	Place *Node `json:"-"`
+	// Share of the devices that have this link, in a list of links.
+	Weight Share `json:"weight"`
+	// Another network whose link this is.
+	Use String `json:"use"`
+	// Speed towards the device; unlimited if absent.
+	Downlink Rate `json:"downlink"`
+	// Speed from the device; unlimited if absent.
+	Uplink Rate `json:"uplink"`
+	// Time a packet takes one way.
+	Latency Duration `json:"latency"`
+	// The latency varies by up to this much to both sides.
+	Jitter Duration `json:"jitter"`
+	// Share of packets that are lost and sent again.
+	Loss Share `json:"loss"`
+	// Connections that break now and then.
+	Disconnect Any `json:"disconnect" later:"true"`
+}
+
+// Cloud is the account.
+type Cloud struct {
+	// Region, used in names and addresses.
+	Region String `json:"region"`
+	// Twelve digits.
+	Account Label `json:"account"`
+	// aws-default throttles as AWS documents it, unlimited does not.
+	Quotas String `json:"quotas" jsonschema:"enum=aws-default,enum=unlimited"`
+}
+
+// Trigger says when something happens.
+type Trigger struct {
+	// Virtual time.
+	At Duration `json:"at"`
+	// When a job reaches a status.
+	After *After `json:"after"`
+	// With at or after: it only happens if this holds at that moment. Alone: it happens when this becomes true.
+	When Expr `json:"when"`
+}
+
+// After waits for a job.
+type After struct {
+	Place *Node `json:"-"`
+	// The update whose job it is.
+	OTAUpdateID String `json:"otaUpdateId" jsonschema:"required"`
+	// The status it must reach.
+	JobStatus String `json:"jobStatus" jsonschema:"required,enum=IN_PROGRESS,enum=COMPLETED,enum=CANCELED"`
+	// Time to wait from then on.
+	Delay Duration `json:"delay"`
+}
+
+// Update is one CreateOTAUpdate call.
+type Update struct {
+	Place *Node `json:"-"`
+	// Id of the update; the job is called AFR_OTA- and this.
+	OTAUpdateID String `json:"otaUpdateId"`
+	// Free text.
+	Description String `json:"description"`
+	Trigger
+	// Version that is rolled out.
+	Firmware Label `json:"firmware"`
+	// Groups or things.
+	Targets []String `json:"targets"`
+	// Ways the image may be fetched.
+	Protocols []String `json:"protocols" jsonschema:"enum=MQTT,later=HTTP"`
+	// SNAPSHOT updates who is in the groups at the start, CONTINUOUS also who joins later.
+	TargetSelection String `json:"targetSelection" jsonschema:"enum=SNAPSHOT,enum=CONTINUOUS"`
+	// How fast the job is handed out.
+	Rollout *Rollout `json:"awsJobExecutionsRolloutConfig"`
+	// When the job is cancelled.
+	Abort *Abort `json:"awsJobAbortConfig"`
+	// When an execution times out.
+	Timeout *Timeout `json:"awsJobTimeoutConfig"`
+	// How long presigned URLs are valid.
+	Presigned *Presigned `json:"awsJobPresignedUrlConfig"`
+	// JSON as one passes it to aws iot create-ota-update --cli-input-json. Keys of this entry win over it.
+	From Path `json:"from"`
+	// Role the service assumes.
+	RoleArn String `json:"roleArn"`
+	// Files of the update; the image is that of the firmware row.
+	Files Any `json:"files"`
+	// Kept on the record.
+	AdditionalParameters Any `json:"additionalParameters"`
+	// Kept on the record.
+	Tags Any `json:"tags"`
+}
+
+// Rollout is how fast a job is handed out.
+type Rollout struct {
+	// Executions that are notified in a minute.
+	MaximumPerMinute Int `json:"maximumPerMinute" jsonschema:"minimum=1,maximum=1000"`
+	// A rate that grows.
+	ExponentialRate *ExponentialRate `json:"exponentialRate"`
+}
+
+// ExponentialRate is a rollout rate that grows with success.
+type ExponentialRate struct {
+	// Rate at the start.
+	BaseRatePerMinute Int `json:"baseRatePerMinute" jsonschema:"required,minimum=1,maximum=1000"`
+	// What the rate is multiplied with, 1.1 to 5.
+	IncrementFactor Decimal `json:"incrementFactor" jsonschema:"required"`
+	// When it is.
+	RateIncreaseCriteria RateIncrease `json:"rateIncreaseCriteria" jsonschema:"required"`
+}
+
+// RateIncrease has exactly one of its keys.
+type RateIncrease struct {
+	Place *Node `json:"-"`
+	// Each time so many more things were notified.
+	NumberOfNotifiedThings Int `json:"numberOfNotifiedThings" jsonschema:"minimum=1"`
+	// Each time so many more things succeeded.
+	NumberOfSucceededThings Int `json:"numberOfSucceededThings" jsonschema:"minimum=1"`
+}
+
+// Abort is when a job is cancelled by the service.
+type Abort struct {
+	// The first criterion that is met cancels the job.
+	AbortCriteriaList []AbortCriteria `json:"abortCriteriaList" jsonschema:"required,minItems=1"`
+}
+
+// AbortCriteria is one criterion.
+type AbortCriteria struct {
+	// Which failures count.
+	FailureType String `json:"failureType" jsonschema:"required,enum=FAILED,enum=REJECTED,enum=TIMED_OUT,enum=ALL"`
+	// What happens.
+	Action String `json:"action" jsonschema:"required,enum=CANCEL"`
+	// Per cent of the finished executions.
+	ThresholdPercentage Decimal `json:"thresholdPercentage" jsonschema:"required"`
+	// Nothing is judged before so many executions are finished.
+	MinNumberOfExecutedThings Int `json:"minNumberOfExecutedThings" jsonschema:"required,minimum=1"`
+}
+
+// Timeout is when an execution times out.
+type Timeout struct {
+	// Minutes an execution may be IN_PROGRESS.
+	InProgressTimeoutInMinutes Int `json:"inProgressTimeoutInMinutes" jsonschema:"required,minimum=1,maximum=10080"`
+}
+
+// Presigned is about presigned URLs.
+type Presigned struct {
+	// Seconds.
+	ExpiresInSec Int `json:"expiresInSec" jsonschema:"required,minimum=60,maximum=3600"`
+}
+
+// Event is one action at one time.
+type Event struct {
+	Place *Node `json:"-"`
+	// Name, for messages.
+	Name String `json:"name"`
+	Trigger
+	// Cancel the job of an update.
+	CancelJob *JobAction `json:"cancelJob"`
+	// Delete the job of an update.
+	DeleteJob *JobAction `json:"deleteJob"`
+	// Delete an update.
+	DeleteOTAUpdate *DeleteOTAUpdate `json:"deleteOTAUpdate"`
+	// Add targets to a CONTINUOUS job.
+	AssociateTargetsWithJob *Associate `json:"associateTargetsWithJob"`
+	// Cancel one device's execution.
+	CancelJobExecution *CancelExecution `json:"cancelJobExecution"`
+	// New devices are made, switched on, and join a group.
+	AddThings *AddThings `json:"addThings"`
+	// Things join a group.
+	AddThingToThingGroup *GroupChange `json:"addThingToThingGroup"`
+	// Things leave a group.
+	RemoveThingFromThingGroup *GroupChange `json:"removeThingFromThingGroup"`
+	// Devices get a new thing name, certificate and key in flash, as in a factory.
+	Reprovision *Reprovision `json:"reprovision"`
+	// Devices lose power.
+	PowerOff *Power `json:"powerOff"`
+	// Devices get power.
+	PowerOn *Power `json:"powerOn"`
+}
+
+// JobAction is about the job of an update.
+type JobAction struct {
+	// The update whose job it is.
+	OTAUpdateID String `json:"otaUpdateId" jsonschema:"required"`
+	// Also executions that are IN_PROGRESS.
+	Force Bool `json:"force"`
+}
+
+// DeleteOTAUpdate deletes an update.
+type DeleteOTAUpdate struct {
+	// The update.
+	OTAUpdateID String `json:"otaUpdateId" jsonschema:"required"`
+	// Delete its stream too.
+	DeleteStream Bool `json:"deleteStream"`
+	// Delete its job although executions are IN_PROGRESS.
+	ForceDeleteAWSJob Bool `json:"forceDeleteAWSJob"`
+}
+
+// Associate adds targets.
+type Associate struct {
+	// The update whose job it is.
+	OTAUpdateID String `json:"otaUpdateId" jsonschema:"required"`
+	// Groups or things.
+	Targets []String `json:"targets" jsonschema:"required,minItems=1"`
+}
+
+// CancelExecution cancels one execution.
+type CancelExecution struct {
+	// The update whose job it is.
+	OTAUpdateID String `json:"otaUpdateId" jsonschema:"required"`
+	// The thing.
+	Thing String `json:"thing" jsonschema:"required"`
+	// Also when it is IN_PROGRESS.
+	Force Bool `json:"force"`
+}
+
+// AddThings makes devices.
+type AddThings struct {
+	// The group they join and are like.
+	Group String `json:"group" jsonschema:"required"`
+	// How many.
+	Count Int `json:"count" jsonschema:"required,minimum=1,maximum=5000000"`
+	// Version they run; that of the group if absent.
+	Firmware Label `json:"firmware"`
+	// Their network; that of the group if absent.
+	Network String `json:"network"`
+}
+
+// GroupChange is about the membership of things.
+type GroupChange struct {
+	// The things.
+	Things []String `json:"things" jsonschema:"required,minItems=1"`
+	// The group.
+	ThingGroupName String `json:"thingGroupName" jsonschema:"required"`
+}
+
+// Reprovision gives devices a new identity.
+type Reprovision struct {
+	Place *Node `json:"-"`
+	// The devices by their thing names, or
+	Things []String `json:"things"`
+	// the first ones of this group:
+	Group String `json:"group"`
+	// so many.
+	Count Int `json:"count" jsonschema:"minimum=1,maximum=5000000"`
+	// Group the new things join; that of the old ones if absent.
+	ThingGroupName String `json:"thingGroupName"`
+	// Added to the old name.
+	Suffix String `json:"suffix"`
+	// Or the new names.
+	NewNames []String `json:"newNames"`
+}
+
+// Power selects devices to switch.
+type Power struct {
+	Place *Node `json:"-"`
+	// By thing name.
+	Things []String `json:"things"`
+	// By group.
+	Groups []String `json:"groups"`
+}
+
+// Fault is something that goes wrong.
+type Fault struct {
+	Place *Node `json:"-"`
+	// Name, used in expressions: faults["name"].injected.
+	Name String `json:"name" jsonschema:"required"`
+	// Kind of fault.
+	Type String `json:"type" jsonschema:"required,enum=power-cut,later=flash-media,later=network,later=cloud,later=clock,later=memory"`
+	// Devices it may meet; all if absent.
+	Select Select `json:"select"`
+	// A named point in a device's life: otadata.program, self-test, block(128).programmed.
+	At String `json:"at"`
+	// Phases of an update; one is drawn per device: download, flash-write (inside a flash command), verify, otadata or otadata-write, self-test or first-boot, confirm.
+	During []String `json:"during" jsonschema:"enum=download,enum=flash-write,enum=verify,enum=otadata,enum=otadata-write,enum=self-test,enum=first-boot,enum=confirm"`
+	// Strikes when this becomes true.
+	When Expr `json:"when"`
+	// How often it strikes a device.
+	Times Int `json:"times" jsonschema:"minimum=1,maximum=1000"`
+	// How long the power stays away.
+	Off DurationRange `json:"off"`
+	// Where an interrupted flash command stops: none (between commands), or at any word, page or sector.
+	Torn String `json:"torn" jsonschema:"enum=none,enum=word,enum=page,enum=sector"`
+	// Bytes of the interrupted program that still reach the cells.
+	Keep Size `json:"keep"`
+	// Which of the two otadata copies.
+	Copy Int `json:"copy" later:"true"`
+	// Chance of striking at each opportunity.
+	Probability Share `json:"probability" later:"true"`
+}
+
+// Select chooses devices.
+type Select struct {
+	// By group.
+	Groups []String `json:"groups"`
+	// By thing name.
+	Things []String `json:"things"`
+	// Share of them, drawn from the seed.
+	Fraction Share `json:"fraction"`
+}
+
+// Attack is what an attacker does.
+type Attack struct {
+	Place *Node `json:"-"`
+	// Name, used in expressions: attacks["name"].committed.
+	Name String `json:"name" jsonschema:"required"`
+	// Kind of attack: downgrade-replay offers an older, properly signed image; tamper-image changes an image in the bucket after it was signed.
+	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=tamper-image,later=flash-write"`
+	// Id in the threat catalogue.
+	Threat String `json:"threat"`
+	// What the attacker has and has not.
+	Actor Actor `json:"actor"`
+	Trigger
+	// Groups or things; all if absent.
+	Targets []String `json:"targets"`
+	// Share of the targets.
+	Fraction Share `json:"fraction"`
+	// downgrade-replay: the version that is offered.
+	Image Label `json:"image"`
+	// tamper-image: the update whose image is changed.
+	Update String `json:"update"`
+	// tamper-image: place of the byte in the image.
+	Offset Hex `json:"offset"`
+	// tamper-image: what the byte is xored with.
+	Xor Hex `json:"xor" jsonschema:"minimum=1,maximum=255"`
+}
+
+// Actor is an attacker's capabilities: network, bucket, broker, operator, signing_key, device_credentials, flash, time, or an action such as s3:PutObject.
+type Actor struct {
+	// What they have.
+	Holds []String `json:"holds"`
+	// What they have not.
+	Lacks []String `json:"lacks"`
+}
+
+// Variant is the same scenario, changed.
+type Variant struct {
+	Place *Node `json:"-"`
+	// Name, shown in results.
+	Name String `json:"name" jsonschema:"required"`
+	// Values to change, addressed as by --set.
+	Set Map[Any] `json:"set"`
+	// How it must end.
+	Expect Expect `json:"expect" jsonschema:"required"`
+}
+
+// Expect is how a variant must end.
+type Expect struct {
+	// The verdict.
+	Verdict String `json:"verdict" jsonschema:"required,enum=pass,enum=assertion,enum=threshold,enum=safety,enum=liveness,enum=inconclusive"`
+	// Names of the rules that must fail.
+	Violates []String `json:"violates"`
+}
+
+// Assertion is one rule. It has exactly one of always, atEnd, sometimes, everyDevice.
+type Assertion struct {
+	Place *Node `json:"-"`
+	// What it says, in words.
+	Name String `json:"name" jsonschema:"required"`
+	// Must hold after every event.
+	Always Expr `json:"always"`
+	// Must hold when the run is over.
+	AtEnd Expr `json:"atEnd"`
+	// Must hold at least once: shows that the hard case did happen.
+	Sometimes Expr `json:"sometimes"`
+	// Must hold for each device, each time it changed.
+	EveryDevice Expr `json:"everyDevice"`
+	// everyDevice: only devices of these groups.
+	Groups []String `json:"groups"`
+	// Stop the run at the first violation.
+	AbortOnFail Bool `json:"abortOnFail"`
+	// error fails the run, warning and info only tell.
+	Severity String `json:"severity" jsonschema:"enum=error,enum=warning,enum=info"`
+}
