@@ -136,7 +136,7 @@ func (w *walker) walk(n ast.Node, depth int) {
 	switch n := n.(type) {
 	case *ast.IdentifierNode:
 		if n.Value == "devices" && w.kind != AtEnd && w.kind != EveryDevice {
-			w.fail(n, len("devices"), fmt.Sprintf("devices cannot be used in %s: it would visit every device after every event", w.kind),
+			w.fail(n, len("devices"), "devices cannot be used here: it would visit every device after every event",
 				"use a sum such as fleet.bricked, or everyDevice for a rule about each device")
 		}
 		w.part(n, depth)
@@ -298,13 +298,28 @@ var (
 func compileError(src string, err error, env any, near func(string, []string) string) *Error {
 	var fe *file.Error
 	if !errors.As(err, &fe) {
-		return &Error{Text: err.Error(), To: len([]rune(src))}
+		text := err.Error()
+		if kind, ok := strings.CutPrefix(text, "expected bool, but got "); ok {
+			text = "the expression must be true or false, it is of type " + kind
+		}
+		return &Error{Text: text, To: len([]rune(src)), Help: "compare it, as in fleet.bricked == 0"}
 	}
 	e := &Error{From: fe.From, To: fe.To, Text: fe.Message}
+	if strings.Contains(e.Text, "unexpected token EOF") {
+		e.Text = "the expression ends too early"
+	}
 	runes := []rune(src)
 	e.From = min(max(e.From, 0), len(runes))
 	if m := unknownName.FindStringSubmatch(fe.Message); m != nil {
-		e.Help = near(m[1], fieldsOf(reflect.TypeOf(env).Elem()))
+		names := fieldsOf(reflect.TypeOf(env).Elem())
+		if e.Help = near(m[1], append(names, fieldsOf(reflect.TypeFor[report.Fleet]())...)); !strings.HasPrefix(e.Help, "did you mean") {
+			e.Help = near(m[1], names)
+		}
+		for _, f := range fieldsOf(reflect.TypeFor[report.Fleet]()) {
+			if e.Help == near(f, []string{f}) && !slices.Contains(names, f) {
+				e.Help = strings.Replace(e.Help, f, "fleet."+f, 1)
+			}
+		}
 	} else if m := unknownField.FindStringSubmatch(fe.Message); m != nil {
 		if t, ok := structs()[m[1]]; ok {
 			e.Text = "unknown field " + m[2]
@@ -320,9 +335,6 @@ func compileError(src string, err error, env any, near func(string, []string) st
 	}
 	if e.To <= e.From {
 		e.To = e.From + 1
-	}
-	if strings.HasPrefix(e.Text, "expected bool") {
-		e.Text, e.From, e.To = "the expression must be true or false, such as fleet.bricked == 0: it is "+strings.TrimPrefix(e.Text, "expected bool, but got "), 0, len(runes)
 	}
 	return e
 }

@@ -43,7 +43,11 @@ func (b *builder) warn(n *file.Node, help, format string, args ...any) {
 
 // unknown reports a name that nothing in the file defines.
 func (b *builder) unknown(n *file.Node, what, word string, known []string) {
-	b.fail(n, file.DidYouMean(word, known), "unknown %s %q", what, word)
+	help := file.DidYouMean(word, known)
+	if len(known) == 0 {
+		help = "the file defines none"
+	}
+	b.fail(n, help, "unknown %s %q", what, word)
 }
 
 func pos(n *file.Node) Pos {

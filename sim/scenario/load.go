@@ -45,7 +45,7 @@ func Load(path string, opt Options) (*Scenario, []Problem, error) {
 	}
 	var f file.Scenario
 	problems = append(problems, file.Decode(root, &f)...)
-	b := &builder{f: &f, s: &Scenario{Path: path}}
+	b := &builder{f: &f, s: &Scenario{Path: path, opt: opt}}
 	b.build()
 	problems = append(problems, b.problems...)
 	if opt.Seed != nil {

@@ -52,6 +52,8 @@ type Scenario struct {
 	Assertions []Assertion
 	Scaled     bool      // --devices changed a count: an unmet sometimes or unfired fault is then a warning
 	Warnings   []Problem // nothing that keeps it from running
+
+	opt Options // as loaded, for Variant
 }
 
 // Metadata names the scenario.

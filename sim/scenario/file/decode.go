@@ -241,9 +241,6 @@ func (d *decoder) limits(n *Node, v reflect.Value, limits string) {
 		}
 	}
 	help := DidYouMean(n.Value, append(append([]string(nil), enum...), later...))
-	if len(enum) <= 12 && !strings.HasPrefix(help, "one of") {
-		help = strings.TrimPrefix(help+" ", " ") + "one of " + strings.Join(enum, ", ")
-	}
 	d.fail(n, fmt.Sprintf("unknown value %q", n.Value), help)
 }
 

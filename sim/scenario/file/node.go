@@ -8,8 +8,10 @@
 package file
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -86,22 +88,26 @@ const maxNodes = 200_000
 // Parse reads one YAML document. A file that is not YAML gives one problem and no node.
 func Parse(src *Source, text []byte) (*Node, []Problem) {
 	src.Lines = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
-	var docs []*yaml.Node
-	if err := yaml.Load(text, &docs, yaml.WithAllDocuments()); err != nil {
+	loader, err := yaml.NewLoader(bytes.NewReader(text))
+	if err != nil {
+		return nil, []Problem{syntaxProblem(src, err)}
+	}
+	var doc, second yaml.Node
+	switch err := loader.Load(&doc); {
+	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
+		return nil, []Problem{{Src: src, Line: 1, Col: 1, Width: 1, Text: "the file is empty"}}
+	case err != nil:
 		return nil, []Problem{syntaxProblem(src, err)}
 	}
 	p := &parser{src: src}
-	if len(docs) == 0 || len(docs[0].Content) == 0 {
-		return nil, []Problem{{Src: src, Line: 1, Col: 1, Width: 1, Text: "the file is empty"}}
+	switch err := loader.Load(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		p.problems = append(p.problems, syntaxProblem(src, err))
+	default:
+		p.fail(&second, "a scenario file holds one YAML document, this is a second one", "")
 	}
-	if len(docs) > 1 {
-		n := docs[1]
-		if len(n.Content) > 0 {
-			n = n.Content[0]
-		}
-		p.fail(n, "a scenario file holds one YAML document, this is a second one", "")
-	}
-	root := p.convert(docs[0].Content[0], 0)
+	root := p.convert(doc.Content[0], 0)
 	return root, p.problems
 }
 
