@@ -1,0 +1,297 @@
+// Package bucket is the S3 side of the cloud: versioned buckets in memory,
+// reached by S3 requests only. Inside the process the requests go through
+// Client, whose transport calls the handler without a socket; a listener may
+// serve the same Handler.
+//
+// The store is gofakes3 with its memory backend. Version ids come from the
+// seed and dates from the service's own clock, so that equal histories give
+// equal answers.
+package bucket
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/otasim/otasim/cloud/aws"
+)
+
+// Service is all buckets of one account. It is not safe for concurrent use.
+type Service struct {
+	now     time.Time
+	handler http.Handler
+	client  *http.Client
+	host    string
+	stats   Stats
+}
+
+// Stats counts what went through Client.
+type Stats struct {
+	Requests uint64
+	Bytes    uint64 // bodies, both ways
+}
+
+// clock is the service's time as gofakes3 asks for it.
+type clock struct{ s *Service }
+
+func (c clock) Now() time.Time                  { return c.s.now }
+func (c clock) Since(t time.Time) time.Duration { return c.s.now.Sub(t) }
+
+// backend corrects the two answers of the memory backend that depend on the
+// host: bucket listings in map order and copies dated by the wall clock.
+type backend struct {
+	*s3mem.Backend
+	clock clock
+}
+
+func (b backend) ListBuckets() ([]gofakes3.BucketInfo, error) {
+	list, err := b.Backend.ListBuckets()
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list, err
+}
+
+func (b backend) CopyObject(srcBucket, srcKey, dstBucket, dstKey string, meta map[string]string) (gofakes3.CopyObjectResult, error) {
+	result, err := b.Backend.CopyObject(srcBucket, srcKey, dstBucket, dstKey, meta)
+	result.LastModified = gofakes3.NewContentTime(b.clock.Now())
+	return result, err
+}
+
+// New returns a service without buckets. now is the time until SetTime.
+func New(realm aws.Realm, seed aws.Seed, now time.Time) *Service {
+	s := &Service{now: now.UTC(), host: "s3." + realm.Region + ".amazonaws.com"}
+	c := clock{s}
+	store := backend{s3mem.New(s3mem.WithVersionSeed(int64(seed.Sub("versions").Uint64())), s3mem.WithTimeSource(c)), c}
+	s.handler = headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server())
+	s.client = &http.Client{Transport: transport{s}}
+	return s
+}
+
+// SetTime sets the clock that dates objects.
+func (s *Service) SetTime(now time.Time) { s.now = now.UTC() }
+
+// Handler answers S3 requests, path style.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+// Client reaches the handler without a socket, whatever the host.
+func (s *Service) Client() *http.Client { return s.client }
+
+// Endpoint is the URL to put in front of /bucket/key.
+func (s *Service) Endpoint() string { return "https://" + s.host }
+
+// Stats returns what Client has carried.
+func (s *Service) Stats() Stats { return s.stats }
+
+// headVersion makes HEAD honour versionId, which gofakes3 ignores there: it
+// asks for the object and drops the body.
+func headVersion(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead && r.URL.Query().Get("versionId") != "" {
+			get := r.Clone(r.Context())
+			get.Method = http.MethodGet
+			next.ServeHTTP(bodiless{w}, get)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type bodiless struct{ http.ResponseWriter }
+
+func (bodiless) Write(b []byte) (int, error) { return len(b), nil }
+
+// transport calls the handler in the caller's goroutine.
+type transport struct{ s *Service }
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI = r.URL.RequestURI()
+	in.Host = r.URL.Host
+	in.RemoteAddr = "127.0.0.1:0"
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	if r.ContentLength >= 0 {
+		in.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	}
+	w := &response{header: http.Header{}, status: http.StatusOK}
+	t.s.handler.ServeHTTP(w, in)
+	if r.Body != nil {
+		if err := r.Body.Close(); err != nil {
+			return nil, fmt.Errorf("bucket: request body: %w", err)
+		}
+	}
+	t.s.stats.Requests++
+	t.s.stats.Bytes += uint64(max(r.ContentLength, 0)) + uint64(w.body.Len())
+	length := int64(w.body.Len())
+	if v := w.header.Get("Content-Length"); v != "" && r.Method == http.MethodHead {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			length = n
+		}
+	}
+	return &http.Response{StatusCode: w.status, Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Body: io.NopCloser(&w.body), ContentLength: length, Request: r}, nil
+}
+
+type response struct {
+	header http.Header
+	body   bytes.Buffer
+	status int
+	sent   bool
+}
+
+func (w *response) Header() http.Header { return w.header }
+
+func (w *response) WriteHeader(status int) {
+	if !w.sent {
+		w.status, w.sent = status, true
+	}
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	w.sent = true
+	return w.body.Write(b)
+}
+
+// ReadFrom lets a whole object arrive in one buffer of its size.
+func (w *response) ReadFrom(r io.Reader) (int64, error) {
+	w.sent = true
+	if n, err := strconv.Atoi(w.header.Get("Content-Length")); err == nil && n > 0 {
+		w.body.Grow(n + bytes.MinRead)
+	}
+	return w.body.ReadFrom(r)
+}
+
+// Error is an S3 answer other than success.
+type Error struct {
+	Status       int
+	Code, Detail string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("s3: %d %s: %s", e.Status, e.Code, e.Detail) }
+
+// Object is one version of an object.
+type Object struct {
+	Data      []byte
+	ETag      string
+	VersionID string
+}
+
+func (s *Service) do(method, bucket, key, query string, body []byte, header map[string]string) (*http.Response, []byte, error) {
+	u := s.Endpoint() + "/" + url.PathEscape(bucket)
+	if key != "" {
+		segments := strings.Split(key, "/")
+		for i := range segments {
+			segments[i] = url.PathEscape(segments[i])
+		}
+		u += "/" + strings.Join(segments, "/")
+	}
+	if query != "" {
+		u += "?" + query
+	}
+	var rd io.Reader
+	if body != nil {
+		rd = bytes.NewReader(body)
+	}
+	req, err := http.NewRequest(method, u, rd)
+	if err != nil {
+		return nil, nil, fmt.Errorf("bucket: %w", err)
+	}
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, nil, fmt.Errorf("bucket: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := readAll(resp)
+	if err != nil {
+		return nil, nil, fmt.Errorf("bucket: %w", err)
+	}
+	if resp.StatusCode >= 300 {
+		return resp, nil, &Error{resp.StatusCode, between(data, "Code"), between(data, "Message")}
+	}
+	return resp, data, nil
+}
+
+// readAll reads a body into one slice of its size.
+func readAll(resp *http.Response) ([]byte, error) {
+	if resp.Request.Method == http.MethodHead || resp.ContentLength <= 0 {
+		return io.ReadAll(resp.Body)
+	}
+	data := make([]byte, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, data)
+	return data, err
+}
+
+// between returns the text of the first XML element of that name.
+func between(xml []byte, tag string) string {
+	_, rest, ok := strings.Cut(string(xml), "<"+tag+">")
+	if !ok {
+		return ""
+	}
+	text, _, _ := strings.Cut(rest, "</"+tag+">")
+	return text
+}
+
+// CreateBucket makes a bucket with versioning switched on.
+func (s *Service) CreateBucket(name string) error {
+	if _, _, err := s.do(http.MethodPut, name, "", "", nil, nil); err != nil {
+		return err
+	}
+	_, _, err := s.do(http.MethodPut, name, "", "versioning",
+		[]byte(`<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>`), nil)
+	return err
+}
+
+// Versioned reports whether versioning is switched on.
+func (s *Service) Versioned(name string) (bool, error) {
+	_, data, err := s.do(http.MethodGet, name, "", "versioning", nil, nil)
+	return between(data, "Status") == "Enabled", err
+}
+
+// Put stores an object and returns its version id.
+func (s *Service) Put(bucket, key string, data []byte) (versionID string, err error) {
+	if data == nil {
+		data = []byte{}
+	}
+	resp, _, err := s.do(http.MethodPut, bucket, key, "", data, nil)
+	if err != nil {
+		return "", err
+	}
+	return resp.Header.Get("x-amz-version-id"), nil
+}
+
+// Get reads an object; an empty version is the latest.
+func (s *Service) Get(bucket, key, version string) (Object, error) {
+	resp, data, err := s.do(http.MethodGet, bucket, key, versionQuery(version), nil, nil)
+	if err != nil {
+		return Object{}, err
+	}
+	return Object{data, resp.Header.Get("ETag"), resp.Header.Get("x-amz-version-id")}, nil
+}
+
+// Head returns size and ETag of an object; an empty version is the latest.
+func (s *Service) Head(bucket, key, version string) (size int64, etag string, err error) {
+	resp, _, err := s.do(http.MethodHead, bucket, key, versionQuery(version), nil, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	return resp.ContentLength, resp.Header.Get("ETag"), nil
+}
+
+func versionQuery(version string) string {
+	if version == "" {
+		return ""
+	}
+	return "versionId=" + url.QueryEscape(version)
+}

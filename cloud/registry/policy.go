@@ -1,0 +1,461 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/pki"
+)
+
+// ErrPolicy is wrapped by every error about a policy document.
+var ErrPolicy = errors.New("malformed policy document")
+
+type policy struct {
+	name       string
+	document   string
+	statements []Statement
+	attached   int
+	created    int64
+}
+
+// Statement is one compiled statement of a policy document.
+type Statement struct {
+	deny      bool
+	actions   []pattern // lower case
+	resources []pattern
+	attached  *bool // condition on iot:Connection.Thing.IsAttached
+}
+
+// pattern is a resource with its wildcards and variables.
+type pattern []token
+
+type token struct {
+	kind tokenKind
+	text string // literal text, or the variable's name
+}
+
+type tokenKind uint8
+
+const (
+	literal tokenKind = iota
+	anyText           // *
+	anyChar           // ?
+	variable
+)
+
+// ParsePolicy compiles a policy document. Conditions other than Bool on
+// iot:Connection.Thing.IsAttached are refused rather than ignored.
+func ParsePolicy(document string) ([]Statement, error) {
+	var doc struct {
+		Version   string
+		ID        string `json:"Id"`
+		Statement json.RawMessage
+	}
+	if !utf8.ValidString(document) {
+		return nil, fmt.Errorf("registry: policy is not UTF-8: %w", ErrPolicy)
+	}
+	if err := json.Unmarshal([]byte(document), &doc); err != nil {
+		return nil, fmt.Errorf("registry: %w: %w", ErrPolicy, err)
+	}
+	if doc.Version != "2012-10-17" && doc.Version != "2008-10-17" {
+		return nil, fmt.Errorf("registry: Version %q: %w", doc.Version, ErrPolicy)
+	}
+	type statement struct {
+		Sid              string
+		Effect           string
+		Action, Resource strings1
+		NotAction        json.RawMessage
+		NotResource      json.RawMessage
+		Condition        map[string]map[string]strings1
+	}
+	var list []statement
+	if err := json.Unmarshal(doc.Statement, &list); err != nil {
+		var one statement
+		if err := json.Unmarshal(doc.Statement, &one); err != nil {
+			return nil, fmt.Errorf("registry: Statement: %w: %w", ErrPolicy, err)
+		}
+		list = []statement{one}
+	}
+	out := make([]Statement, 0, len(list))
+	for i, s := range list {
+		if s.Effect != "Allow" && s.Effect != "Deny" {
+			return nil, fmt.Errorf("registry: Statement[%d].Effect %q: %w", i, s.Effect, ErrPolicy)
+		}
+		if len(s.Action) == 0 || len(s.Resource) == 0 || s.NotAction != nil || s.NotResource != nil {
+			return nil, fmt.Errorf("registry: Statement[%d] needs Action and Resource: %w", i, ErrPolicy)
+		}
+		c := Statement{deny: s.Effect == "Deny"}
+		for _, a := range s.Action {
+			p, err := parsePattern(strings.ToLower(a))
+			if err != nil {
+				return nil, fmt.Errorf("registry: Statement[%d].Action %q: %w", i, a, err)
+			}
+			c.actions = append(c.actions, p)
+		}
+		for _, res := range s.Resource {
+			p, err := parsePattern(res)
+			if err != nil {
+				return nil, fmt.Errorf("registry: Statement[%d].Resource %q: %w", i, res, err)
+			}
+			c.resources = append(c.resources, p)
+		}
+		for op, keys := range s.Condition {
+			for key, values := range keys {
+				if op != "Bool" || key != "iot:Connection.Thing.IsAttached" || len(values) != 1 || values[0] != "true" && values[0] != "false" {
+					return nil, fmt.Errorf("registry: Statement[%d].Condition %s on %s is not supported: %w", i, op, key, ErrPolicy)
+				}
+				want := values[0] == "true"
+				c.attached = &want
+			}
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// strings1 is a JSON string, a bool, or a list of strings.
+type strings1 []string
+
+func (s *strings1) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		return json.Unmarshal(b, (*[]string)(s))
+	}
+	if string(b) == "true" || string(b) == "false" {
+		*s = strings1{string(b)}
+		return nil
+	}
+	var one string
+	if err := json.Unmarshal(b, &one); err != nil {
+		return err
+	}
+	*s = strings1{one}
+	return nil
+}
+
+func parsePattern(s string) (pattern, error) {
+	var p pattern
+	text := func(t string) {
+		if n := len(p); n > 0 && p[n-1].kind == literal {
+			p[n-1].text += t
+		} else {
+			p = append(p, token{literal, t})
+		}
+	}
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '*':
+			if n := len(p); n == 0 || p[n-1].kind != anyText {
+				p = append(p, token{kind: anyText})
+			}
+		case s[i] == '?':
+			p = append(p, token{kind: anyChar})
+		case strings.HasPrefix(s[i:], "${"):
+			end := strings.IndexByte(s[i:], '}')
+			if end < 0 {
+				return nil, fmt.Errorf("unclosed variable: %w", ErrPolicy)
+			}
+			switch name := s[i+2 : i+end]; name {
+			case "*", "?", "$": // escapes
+				text(name)
+			case "":
+				return nil, fmt.Errorf("empty variable: %w", ErrPolicy)
+			default:
+				p = append(p, token{variable, name})
+			}
+			i += end
+		default:
+			text(s[i : i+1])
+		}
+	}
+	return p, nil
+}
+
+// match reports whether the pattern covers the whole of s. Text that comes out
+// of a variable is literal; an unresolved variable matches nothing.
+//
+// A failure goes back to the latest * only, so the cost is len(p) * len(s).
+func (p pattern) match(s string, resolve func(string) (string, bool)) bool {
+	i, star, mark := 0, -1, ""
+	for {
+		if i < len(p) {
+			t := p[i]
+			if t.kind == anyText {
+				star, mark = i, s
+				i++
+				continue
+			}
+			if n, ok := t.width(s, resolve); ok {
+				s = s[n:]
+				i++
+				continue
+			}
+		} else if s == "" {
+			return true
+		}
+		if star < 0 || mark == "" {
+			return false
+		}
+		_, n := utf8.DecodeRuneInString(mark)
+		mark = mark[n:]
+		s, i = mark, star+1
+	}
+}
+
+// width is how much of s one token other than * takes.
+func (t token) width(s string, resolve func(string) (string, bool)) (int, bool) {
+	switch t.kind {
+	case anyChar:
+		_, n := utf8.DecodeRuneInString(s)
+		return n, n > 0
+	case variable:
+		text, ok := resolve(t.text)
+		return len(text), ok && strings.HasPrefix(s, text)
+	}
+	return len(t.text), strings.HasPrefix(s, t.text)
+}
+
+// Principal is who a connection is: its certificate and its client id.
+type Principal struct {
+	Certificate *Certificate
+	ClientID    string
+}
+
+// thing is the registered thing that thing variables speak of: the attached one
+// whose name is the client id, or the only one of an exclusive certificate.
+func (p Principal) thing() *Thing {
+	for _, t := range p.Certificate.things {
+		if t.name == p.ClientID || p.Certificate.exclusive {
+			return t
+		}
+	}
+	return nil
+}
+
+func (p Principal) resolve(name string) (string, bool) {
+	const prefix = "iot:Connection.Thing."
+	switch {
+	case name == "iot:ClientId":
+		return p.ClientID, p.ClientID != ""
+	case name == "iot:Certificate.Id" || name == "iot:CertificateId":
+		return p.Certificate.ID(), true
+	case name == prefix+"IsAttached":
+		return fmt.Sprint(p.thing() != nil), true
+	case !strings.HasPrefix(name, prefix):
+		return "", false
+	}
+	t := p.thing()
+	if t == nil {
+		return "", false
+	}
+	switch name = name[len(prefix):]; {
+	case name == "ThingName":
+		return t.name, true
+	case name == "ThingTypeName":
+		return t.typeName, t.typeName != ""
+	case strings.HasPrefix(name, "Attributes[") && strings.HasSuffix(name, "]"):
+		v, ok := t.attributes[name[len("Attributes["):len(name)-1]]
+		return v, ok
+	}
+	return "", false
+}
+
+// Authorize decides whether a principal may do an action ("iot:Publish") on a
+// resource, given by kind and name ("topic", "a/b"). A matching Deny wins;
+// nothing is allowed that no statement allows.
+func (r *Registry) Authorize(p Principal, action, kind, name string) bool {
+	if p.Certificate == nil || !p.Certificate.Active() {
+		return false
+	}
+	resource := r.realm.ARN(kind, name)
+	action = strings.ToLower(action)
+	allowed := false
+	judge := func(list []*policy) (denied bool) {
+		for _, pol := range list {
+			for i := range pol.statements {
+				s := &pol.statements[i]
+				if !s.deny && allowed || !s.applies(p, action, resource) {
+					continue
+				}
+				if s.deny {
+					return true
+				}
+				allowed = true
+			}
+		}
+		return false
+	}
+	if judge(p.Certificate.policies) {
+		return false
+	}
+	if t := p.thing(); t != nil {
+		for _, m := range t.memberships {
+			for g := m.group; g != nil; g = g.parent {
+				if judge(g.policies) {
+					return false
+				}
+			}
+		}
+	}
+	return allowed
+}
+
+func (s *Statement) applies(p Principal, action, resource string) bool {
+	if s.attached != nil && *s.attached != (p.thing() != nil) {
+		return false
+	}
+	if !slices.ContainsFunc(s.actions, func(a pattern) bool { return a.match(action, p.resolve) }) {
+		return false
+	}
+	return slices.ContainsFunc(s.resources, func(q pattern) bool { return q.match(resource, p.resolve) })
+}
+
+// PolicyResponse answers CreatePolicy and GetPolicy.
+type PolicyResponse struct {
+	PolicyName      string `json:"policyName"`
+	PolicyARN       string `json:"policyArn"`
+	PolicyDocument  string `json:"policyDocument"`
+	PolicyVersionID string `json:"policyVersionId"`
+}
+
+func (r *Registry) policyResponse(p *policy) PolicyResponse {
+	return PolicyResponse{p.name, r.realm.ARN("policy", p.name), p.document, "1"}
+}
+
+// CreatePolicy stores a policy. Errors: MalformedPolicy, ResourceAlreadyExists.
+func (r *Registry) CreatePolicy(now time.Time, name, document string) (PolicyResponse, error) {
+	if !aws.Name(name, 128, "+=,.@") {
+		return PolicyResponse{}, aws.InvalidRequest.Because("policyName %q: want 1 to 128 of [a-zA-Z0-9+=,.@_-]", name)
+	}
+	if r.policies[name] != nil {
+		return PolicyResponse{}, aws.Exists("Policy", name, r.realm.ARN("policy", name))
+	}
+	if n := len(strings.Join(strings.Fields(document), "")); n > maxPolicySize {
+		return PolicyResponse{}, aws.MalformedPolicy.Because("%d characters, the limit is %d", n, maxPolicySize)
+	}
+	statements, err := ParsePolicy(document)
+	if err != nil {
+		return PolicyResponse{}, aws.MalformedPolicy.Because("%v", err)
+	}
+	p := &policy{name: name, document: document, statements: statements, created: now.UnixNano()}
+	r.policies[name] = p
+	return r.policyResponse(p), nil
+}
+
+// GetPolicy returns a policy.
+func (r *Registry) GetPolicy(name string) (PolicyResponse, error) {
+	if p := r.policies[name]; p != nil {
+		return r.policyResponse(p), nil
+	}
+	return PolicyResponse{}, aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+}
+
+// DeletePolicy removes a policy that is attached to nothing.
+func (r *Registry) DeletePolicy(name string) error {
+	p := r.policies[name]
+	if p == nil {
+		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	}
+	if p.attached > 0 {
+		return aws.DeleteConflict.Because("Policy %s is attached to %d targets.", name, p.attached)
+	}
+	delete(r.policies, name)
+	return nil
+}
+
+// AttachPolicy attaches a policy to a certificate or a group; once is enough.
+func (r *Registry) AttachPolicy(name, targetARN string) error {
+	p := r.policies[name]
+	if p == nil {
+		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	}
+	list, err := r.target(targetARN)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(*list, p) {
+		return nil
+	}
+	if len(*list) >= maxPoliciesPerTarget {
+		return aws.LimitExceeded.Because("%d policies are attached already.", len(*list))
+	}
+	*list = append(*list, p)
+	p.attached++
+	r.epoch++
+	return nil
+}
+
+// DetachPolicy ends an attachment; an absent one is fine.
+func (r *Registry) DetachPolicy(name, targetARN string) error {
+	p := r.policies[name]
+	if p == nil {
+		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	}
+	list, err := r.target(targetARN)
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(*list, p); i >= 0 {
+		*list = slices.Delete(*list, i, i+1)
+		p.attached--
+		r.epoch++
+	}
+	return nil
+}
+
+// ListAttachedPolicies returns the names of the policies of a target.
+func (r *Registry) ListAttachedPolicies(targetARN string) ([]string, error) {
+	list, err := r.target(targetARN)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(*list))
+	for _, p := range *list {
+		out = append(out, p.name)
+	}
+	return out, nil
+}
+
+// Authenticate finds the registered certificate of a verified chain.
+func (r *Registry) Authenticate(fp pki.Fingerprint) (*Certificate, error) {
+	c := r.certs[fp]
+	if c == nil {
+		return nil, aws.ResourceNotFound.Because("The certificate is not registered.")
+	}
+	if !c.Active() {
+		return nil, aws.CertificateState.Because("The certificate is %s.", c.status)
+	}
+	return c, nil
+}
+
+// OTAPolicy is the standard policy of a device that takes updates over MQTT.
+// It speaks of the thing through variables, so that one serves a fleet.
+func OTAPolicy(realm aws.Realm) string {
+	arn := func(kind, name string) string { return realm.ARN(kind, name) }
+	const thing = "${iot:Connection.Thing.ThingName}"
+	type statement struct {
+		Effect   string
+		Action   []string
+		Resource []string
+	}
+	topics := func(kind string) []string {
+		return []string{arn(kind, "$aws/things/"+thing+"/streams/*"), arn(kind, "$aws/things/"+thing+"/jobs/*")}
+	}
+	b, err := json.Marshal(struct {
+		Version   string
+		Statement []statement
+	}{"2012-10-17", []statement{
+		{"Allow", []string{"iot:Connect"}, []string{arn("client", thing)}},
+		{"Allow", []string{"iot:Subscribe"}, topics("topicfilter")},
+		{"Allow", []string{"iot:Publish", "iot:Receive"}, topics("topic")},
+	}})
+	if err != nil {
+		panic(err) // a document of strings always encodes
+	}
+	return string(b)
+}
