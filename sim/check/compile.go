@@ -305,8 +305,11 @@ func compileError(src string, err error, env any, near func(string, []string) st
 		return &Error{Text: text, To: len([]rune(src)), Help: "compare it, as in fleet.bricked == 0"}
 	}
 	e := &Error{From: fe.From, To: fe.To, Text: fe.Message}
-	if strings.Contains(e.Text, "unexpected token EOF") {
+	switch {
+	case strings.Contains(e.Text, "unexpected token EOF"):
 		e.Text = "the expression ends too early"
+	case strings.Contains(e.Text, "mismatched types time.Duration"), strings.Contains(e.Text, "and time.Duration)"):
+		e.Help = `a time is written duration("1h30m")`
 	}
 	runes := []rune(src)
 	e.From = min(max(e.From, 0), len(runes))

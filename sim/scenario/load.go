@@ -74,8 +74,23 @@ func Load(path string, opt Options) (*Scenario, []Problem, error) {
 	if failed(problems) {
 		return nil, problems, nil
 	}
-	b.s.Warnings = problems
+	b.s.Warnings, b.s.opt = problems, opt
 	return b.s, problems, nil
+}
+
+// Variant loads the scenario again with the values of one of its variants, under the same options.
+func (s *Scenario) Variant(name string) (*Scenario, error) {
+	opt := s.opt
+	opt.Variant = name
+	v, problems, err := Load(s.Path, opt)
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, fmt.Errorf("variant %s: %s", name, problems[0])
+	}
+	v.Variants = nil
+	return v, nil
 }
 
 func failed(ps []Problem) bool {

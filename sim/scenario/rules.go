@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -62,13 +63,16 @@ func (b *builder) buildRules() {
 		}
 		seen[f.Name.Value] = true
 		for _, v := range f.Expect.Violates {
-			if v.Node != nil && !slices.Contains(rules, v.Value) {
+			if v.Node != nil && !slices.Contains(rules, v.Value) && !invariantID.MatchString(v.Value) {
 				b.unknown(v.Node, "rule", v.Value, rules)
 			}
 		}
 		b.s.Variants = append(b.s.Variants, Variant{Name: f.Name.Value, Verdict: f.Expect.Verdict.Value, Violates: words(f.Expect.Violates), Pos: pos(f.Place)})
 	}
 }
+
+// invariantID is the form of the ids of rules that always apply.
+var invariantID = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
 
 func (b *builder) assertion(f *file.Assertion) {
 	a := Assertion{Name: f.Name.Value, Groups: words(f.Groups), AbortOnFail: f.AbortOnFail.Value, Severity: SeverityError, Pos: pos(f.Place)}
