@@ -106,14 +106,18 @@ func (a *Agent) View() View {
 func (a *Agent) enter(s State) { a.state = s }
 
 // Initialise prepares a stopped agent; while it runs only the statistics are cleared.
-func (a *Agent) Initialise() Err {
-	a.stats = Statistics{}
+func (a *Agent) Initialise(p Port) Err {
 	if a.state != Stopped {
+		a.stats = Statistics{}
 		return ErrNone
 	}
 	if len(a.thing) > a.cfg.Profile.ThingNameMax || a.thing == "" {
 		return ErrUninitialized
 	}
+	for _, m := range a.queue {
+		a.unexpected(p, m)
+	}
+	a.queue = a.queue[:0]
 	if !a.started || !a.cfg.Profile.UnsubscribeFlagSticks {
 		a.unsubscribe = true
 	}
@@ -122,8 +126,11 @@ func (a *Agent) Initialise() Err {
 	return ErrNone
 }
 
-// Signal posts an event. It fails when the queue is full; the data of a message is then not the agent's.
+// Signal posts an event. It fails when the agent is stopped or its queue is full; the data of a message is then not the agent's.
 func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
+	if a.state == Stopped {
+		return false
+	}
 	ok := len(a.queue) < a.cfg.QueueLength
 	if ok {
 		a.queue = append(a.queue, message{id, data})
@@ -258,6 +265,9 @@ func (a *Agent) SetImageState(p Port, s ImageState) Err {
 		}
 		return ErrNone
 	case ImageAccepted, ImageRejected:
+		if !a.cfg.Profile.TimerStopsBeforeTest {
+			p.StopTimer(TimerSelfTest)
+		}
 		return a.setImageState(p, s, 0)
 	}
 	return ErrInvalidArg

@@ -17,8 +17,9 @@ func (a *Agent) requestJob(p Port, _ message) Err {
 		return ErrNone
 	}
 	if a.momentum < a.cfg.MomentumLimit {
-		p.StartTimer(TimerRequest, a.cfg.RequestMs)
-		a.momentum++
+		if p.StartTimer(TimerRequest, a.cfg.RequestMs) {
+			a.momentum++
+		}
 		return ErrRequestJobFailed
 	}
 	p.StopTimer(TimerRequest)
@@ -37,9 +38,9 @@ func (a *Agent) askForJob(p Port) bool {
 
 func (a *Agent) inSelfTest(p Port, _ message) Err {
 	if p.PlatformState() != PlatformPendingCommit {
-		a.setImageState(p, ImageRejected, uint32(ErrImageStateMismatch))
+		err := a.setImageState(p, ImageRejected, uint32(ErrImageStateMismatch))
 		p.ResetDevice(&a.file)
-		return ErrNone
+		return err
 	}
 	p.Callback(a, CallbackStartTest, Info{})
 	a.file.SelfTest = false
@@ -56,7 +57,7 @@ func (a *Agent) initFile(p Port, _ message) Err {
 		ok = p.Subscribe(0, a.streamTopic("/data/cbor"))
 		a.topic = a.streamTopic("/get/cbor")
 	case dataHTTP:
-		ok = p.HTTPInit(a.file.URL.S)
+		ok = p.HTTPInit(a.file.URL)
 	default:
 		a.Crash = "no data interface: call through a null pointer"
 		return ErrInitFileTransferFailed
@@ -83,10 +84,7 @@ func (a *Agent) requestData(p Port, _ message) Err {
 	if a.file.Remaining == 0 {
 		return ErrNone
 	}
-	if !p.StartTimer(TimerRequest, a.cfg.RequestMs) {
-		return ErrRequestFileBlockFailed
-	}
-	if a.momentum < a.cfg.MomentumLimit {
+	if p.StartTimer(TimerRequest, a.cfg.RequestMs) && a.momentum < a.cfg.MomentumLimit {
 		a.momentum++
 		if !a.requestBlocks(p) {
 			return ErrRequestFileBlockFailed
@@ -172,11 +170,10 @@ func (a *Agent) cleanData(p Port) {
 }
 
 func (a *Agent) wipeBuffers() {
-	none := text{Null: a.cfg.HeapBuffers}
+	none := Text{Null: a.cfg.HeapBuffers}
 	a.file.Path, a.file.Cert, a.file.Stream, a.file.URL, a.file.AuthScheme = none, none, none, none, none
 	a.file.bitmap = nil
 	a.topic = ""
-	a.tail = nil
 }
 
 func (a *Agent) suspend(Port, message) Err { return ErrNone }
@@ -213,11 +210,11 @@ func (a *Agent) shutdown(p Port, _ message) Err {
 	}
 	if a.unsubscribe {
 		p.Unsubscribe(0, a.notifyTopic())
-		a.cleanData(p)
 	}
+	a.cleanData(p)
 	a.closeContext(p)
 	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started,
-		unsubscribe: a.unsubscribe, queue: a.queue, requests: a.requests}
+		queue: a.queue, requests: a.requests, tail: a.tail, file: File{Signature: a.file.Signature}}
 	return ErrNone
 }
 

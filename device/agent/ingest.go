@@ -62,6 +62,7 @@ func (a *Agent) fileComplete(p Port) {
 	} else {
 		a.updateStatus(p, StatusSucceeded, ReasonAccepted, a.file.Type)
 		info.Status, info.Reason = StatusSucceeded, ReasonAccepted
+		info.Sub = a.file.Type
 		callback = CallbackUpdateComplete
 	}
 	a.endTransfer(p)
@@ -111,7 +112,7 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 	if int(index/8) >= len(f.bitmap) || f.bitmap[index/8]&(1<<(index%8)) == 0 {
 		return ingestDuplicate, status
 	}
-	written := p.WriteBlock(f, index<<a.cfg.Log2Block, a.block(payload, int(size)))
+	written := p.WriteBlock(f, index<<a.cfg.Log2Block, payload)
 	if written != int(size) && (!a.cfg.Profile.WriteAnyResult || written < 0) {
 		return ingestWriteBlockFailed, status
 	}
@@ -139,7 +140,7 @@ func (a *Agent) decode(msg []byte) (index, size uint32, payload []byte, ok bool)
 			return 0, 0, nil, false
 		}
 		a.httpBlock++
-		return a.httpBlock - 1, uint32(len(msg)), msg, true
+		return a.httpBlock - 1, uint32(len(msg)), a.remember(msg, len(msg)), true
 	}
 	b, err := DecodeBlock(msg, capacity)
 	if err != nil {
@@ -148,28 +149,26 @@ func (a *Agent) decode(msg []byte) (index, size uint32, payload []byte, ok bool)
 	if len(b.Payload) != int(b.Size) && !a.cfg.Profile.StaleTail {
 		return 0, 0, nil, false
 	}
-	return uint32(b.Index), uint32(b.Size), b.Payload, true
+	// A size no block can have is caught by the range check.
+	return uint32(b.Index), uint32(b.Size), a.remember(b.Payload, int(min(uint32(b.Size), uint32(capacity)))), true
 }
 
-// block returns the bytes that are written for a payload. A payload shorter than the size it claims is completed
-// with what the decode buffer still holds.
-func (a *Agent) block(payload []byte, size int) []byte {
+// remember puts a payload into the decode buffer, whose end keeps what longer blocks before it left there, and returns
+// the bytes that stand for the block: a payload shorter than the size it claims is completed from the buffer.
+func (a *Agent) remember(payload []byte, size int) []byte {
 	if !a.cfg.Profile.StaleTail {
 		return payload
 	}
-	if len(payload) >= size {
-		if len(payload) >= len(a.tail) {
-			a.tail = payload
-		} else {
-			a.tail = append(append([]byte(nil), payload...), a.tail[len(payload):]...)
-		}
+	need := max(len(payload), size)
+	if need <= len(payload) && (a.cfg.HeapBuffers || len(a.tail) <= len(payload)) {
+		a.tail = payload
 		return payload[:size]
 	}
-	whole := make([]byte, max(size, len(a.tail)))
+	buffer := make([]byte, max(need, len(a.tail)))
 	if !a.cfg.HeapBuffers {
-		copy(whole, a.tail)
+		copy(buffer, a.tail)
 	}
-	copy(whole, payload)
-	a.tail = whole
-	return whole[:size]
+	copy(buffer, payload)
+	a.tail = buffer
+	return buffer[:size]
 }

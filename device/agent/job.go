@@ -16,9 +16,11 @@ const (
 )
 
 func (a *Agent) processJob(p Port, m message) Err {
-	file := a.readJob(p, m.data)
+	file, empty := a.readJob(p, m.data)
 	err := ErrNone
 	switch {
+	case empty:
+		err = ErrEmptyJobDocument
 	case file == nil && a.image == ImageTesting:
 		if !a.Signal(p, StartSelfTest, nil) {
 			err = ErrSignalEventFailed
@@ -64,24 +66,33 @@ func protocolOf(protocols string, primaryHTTP bool) dataPath {
 
 // readJob parses a document into the file context and opens a new job's file. It returns nil when nothing is to be
 // downloaded: no job, a bad one, or one in self-test.
-func (a *Agent) readJob(p Port, doc []byte) *File {
-	open, same := a.parseJob(p, doc)
-	if !open {
-		return nil
+func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
+	switch a.parseJob(p, doc) {
+	case jobEmpty:
+		return nil, true
+	case jobRefused, jobSelfTest:
+		return nil, false
+	case jobSame:
+		if a.cfg.HeapBuffers && a.file.bitmap == nil {
+			a.closeContext(p)
+			return nil, false
+		}
+		return &a.file, false
 	}
-	if same || p.PlatformState() == PlatformPendingCommit {
-		return &a.file
+	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > 0xffffffff-uint64(a.cfg.BlockSize())+1 {
+		a.closeContext(p)
+		return nil, false
+	}
+	pending := p.PlatformState() == PlatformPendingCommit
+	if a.cfg.HeapBuffers && (pending && a.file.bitmap == nil || !pending && !p.Alloc()) {
+		a.closeContext(p)
+		return nil, false
+	}
+	if pending {
+		return &a.file, false
 	}
 	blocks := a.blocks()
 	bytes := int((blocks + 7) / 8)
-	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > 0xffffffff-uint64(a.cfg.BlockSize())+1 {
-		a.closeContext(p)
-		return nil
-	}
-	if a.cfg.HeapBuffers && !p.Alloc() {
-		a.closeContext(p)
-		return nil
-	}
 	a.file.bitmap = make([]byte, bytes)
 	for i := range a.file.bitmap {
 		a.file.bitmap[i] = 0xff
@@ -93,40 +104,51 @@ func (a *Agent) readJob(p Port, doc []byte) *File {
 	if status := p.CreateFile(&a.file); status.Main() != 0 {
 		a.setImageState(p, ImageAborted, uint32(status))
 		a.closeContext(p)
-		return nil
+		return nil, false
 	}
-	return &a.file
+	return &a.file, false
 }
 
+// jobKind is what a document turned out to be.
+type jobKind uint8
+
+const (
+	jobRefused jobKind = iota
+	jobEmpty
+	jobSame
+	jobSelfTest
+	jobNew
+)
+
 // parseJob reads the document and decides what it is.
-func (a *Agent) parseJob(p Port, doc []byte) (open, same bool) {
+func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 	r := parseDocument(doc, &a.file, a.cfg, p.Alloc)
 	if r.err == ParseEmptyJobDoc {
 		p.Callback(a, CallbackNoActiveJob, Info{})
 		a.cleanData(p)
-		return false, false
+		return jobEmpty
 	}
 	if r.err != ParseOK {
 		a.customJob(p, doc)
-		return false, false
+		return jobRefused
 	}
 	if max := a.cfg.Profile.BitmapMax; max > 0 && int64(a.blocks()) > int64(max)*8 && a.file.Size <= 0xffffffff-a.cfg.BlockSize()+1 {
-		return false, false
+		return jobRefused
 	}
 	switch err := a.takeJob(p); {
 	case err == jobUpdateCurrent:
-		return true, true
+		return jobSame
 	case err != jobOK:
 		a.refuseJob(p, err)
-		return false, false
+		return jobRefused
 	}
+	kind := jobNew
 	if a.file.SelfTest {
 		a.selfTestJob(p)
-	} else {
-		open = true
+		kind = jobSelfTest
 	}
 	p.Callback(a, CallbackReceivedJob, Info{Job: a.job, FileType: a.file.Type})
-	return open, false
+	return kind
 }
 
 // takeJob makes the document's job the active one.
@@ -137,6 +159,9 @@ func (a *Agent) takeJob(p Port) jobErr {
 	case a.job == "":
 		a.job = a.file.JobID
 	case a.job == a.file.JobID:
+		if a.cfg.HeapBuffers && a.cfg.Profile.RepeatLosesURL {
+			a.file.URL = Text{Null: true}
+		}
 		return jobUpdateCurrent
 	default:
 		p.SetPlatformState(&a.file, ImageAborted)
@@ -182,14 +207,12 @@ func (a *Agent) customJob(p Port, doc []byte) {
 	if len(id) >= jobIDBuffer {
 		return
 	}
-	if a.job == "" {
-		a.job = string(id)
-	}
+	a.job = string(id)
 	verdict := p.Callback(a, CallbackParseCustomJob, Info{Job: string(id), JobNull: a.cfg.Profile.CustomJobNull, Document: body})
 	if verdict.Claimed {
 		a.updateStatus(p, verdict.Status, verdict.Reason, verdict.Sub)
 		a.job = ""
-		p.Callback(a, CallbackReceivedJob, Info{})
+		p.Callback(a, CallbackReceivedJob, Info{FileType: a.file.Type})
 		return
 	}
 	a.refuseJob(p, jobNonConforming)

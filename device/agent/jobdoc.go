@@ -131,16 +131,16 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func() bo
 		}
 		return true, ParseOK
 	}
-	str := func(dst *text, buffer int) (bool, ParseErr) {
+	str := func(dst *Text, buffer int) (bool, ParseErr) {
 		if cfg.HeapBuffers {
 			if !alloc() {
-				*dst = text{Null: true}
+				*dst = Text{Null: true}
 				return true, ParseOutOfMemory
 			}
 		} else if len(value) >= buffer {
 			return true, ParseUserBufferInsufficient
 		}
-		*dst = text{S: cString(value)}
+		*dst = Text{S: cString(value)}
 		return true, ParseOK
 	}
 	switch param {
@@ -162,7 +162,7 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func() bo
 		if len(value) >= protocolsBuffer {
 			return true, ParseUserBufferInsufficient
 		}
-		f.Protocols = text{S: string(value)}
+		f.Protocols = Text{S: string(value)}
 		return true, ParseOK
 	case paramPath:
 		return str(&f.Path, pathBuffer)

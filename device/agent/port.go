@@ -8,7 +8,7 @@ type Port interface {
 	// Publish hands out payload for good: the agent never changes it afterwards.
 	Publish(qos byte, topic string, payload []byte) bool
 
-	HTTPInit(url string) bool
+	HTTPInit(url Text) bool
 	HTTPRequest(first, last uint32) bool // byte range, inclusive
 	HTTPDeinit()
 
@@ -76,7 +76,7 @@ type CustomStatus struct {
 
 // File is the file context of the one transfer the agent can hold. Strings are as the job document had them.
 type File struct {
-	Path, Cert, Stream, Protocols, URL, AuthScheme text
+	Path, Cert, Stream, Protocols, URL, AuthScheme Text
 	JobID                                          string
 	Signature                                      []byte // DER
 	Size, ID, Attr, Type                           uint32
@@ -87,8 +87,8 @@ type File struct {
 	bitmap                                         []byte // 1 = wanted, LSB first; nil when no transfer holds it
 }
 
-// text is a C string in a buffer of the application's or on the heap, where it may be missing.
-type text struct {
+// Text is a C string in a buffer of the application's or on the heap, where it may be missing.
+type Text struct {
 	S    string
 	Null bool
 }

@@ -21,19 +21,19 @@ type Profile struct {
 	FileTypeTextBroken bool // S9 with zero components empty
 
 	// Documents.
-	EmptyJobDoc         bool // a document of token and timestamp only is "empty": clean up the data path
-	RefuseInvalidJSON   bool // C12 absent: a document that is not JSON throughout is refused
-	ForgetOptional      bool // C13, C14, C34 absent: a document is read into a fresh context
-	JobIDSplice         bool // C3: a new job id is copied over the old one without an end
-	UnsubscribeNewOnly  bool // C4: a job switch unsubscribes the new stream
-	StickyProtocol      bool // C5: an unsupported protocol is noticed after the slot was erased, then nothing moves
-	SilentBadSize       bool // C6: jobs of impossible size get no status
-	NoOverflowCheck     bool // sizes close to 4 GiB are taken
-	NoActiveJobSilent   bool // no NoActiveJob callback
-	CustomJobNull       bool // ParseCustomJob gets null pointers
-	LongJobIDCustom     bool // an over-long job id goes the custom job path with an empty id
-	EndedJobInfoEmpty   bool // Activate and Fail get an empty job id
-	ZeroSizeKeepsSilent bool
+	EmptyJobDoc        bool // a document of token and timestamp only is "empty": clean up the data path
+	RefuseInvalidJSON  bool // C12 absent: a document that is not JSON throughout is refused
+	ForgetOptional     bool // C13, C14, C34 absent: a document is read into a fresh context
+	JobIDSplice        bool // C3: a new job id is copied over the old one without an end
+	UnsubscribeNewOnly bool // C4: a job switch unsubscribes the new stream
+	StickyProtocol     bool // C5: an unsupported protocol is noticed after the slot was erased, then nothing moves
+	SilentBadSize      bool // C6: jobs of impossible size get no status
+	NoOverflowCheck    bool // sizes close to 4 GiB are taken
+	RepeatLosesURL     bool // C8: with heap buffers a repeated document of the active job loses the URL
+	NoActiveJobSilent  bool // no NoActiveJob callback
+	CustomJobNull      bool // ParseCustomJob gets null pointers
+	LongJobIDCustom    bool // an over-long job id goes the custom job path with an empty id
+	EndedJobInfoEmpty  bool // Activate and Fail get an empty job id
 
 	// Transfer.
 	DuplicateRequests bool // a duplicate block triggers a request as the end of a window does
@@ -62,19 +62,19 @@ var (
 
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384,
 		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 384,
 		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
 		ResumeArmsSelfTest: true}
@@ -82,7 +82,7 @@ var (
 	V300 = &Profile{Name: "ota-v3.0.0", ThingNameMax: 64, SignatureMax: 256,
 		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true, NoUpdatedBy: true, FailedWholeWord: true,
 		ProgressOwnTotal: true, NoFirstProgress: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, SilentBadSize: true, NoOverflowCheck: true,
+		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
 		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, UnsubscribeFlagSticks: true,

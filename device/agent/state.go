@@ -127,6 +127,7 @@ const (
 	ErrUserAbort              Err = 0x13
 	ErrFailedToEncodeCBOR     Err = 0x14
 	ErrActivateFailed         Err = 0x16
+	ErrEmptyJobDocument       Err = 0x18
 )
 
 // PALStatus is a platform layer result: main code in the top byte, sub code below. 0 in the top byte is success.

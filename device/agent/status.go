@@ -9,6 +9,9 @@ func (a *Agent) notifyTopic() string { return a.topicOf("/jobs/notify-next") }
 func (a *Agent) nextTopic() string { return a.topicOf("/jobs/$next/get") }
 
 func (a *Agent) streamTopic(rest string) string {
+	if a.file.Stream.Null {
+		return a.topicOf("/streams/") // the text builder ends at a null pointer
+	}
 	return a.topicOf("/streams/" + a.file.Stream.S + rest)
 }
 

@@ -153,7 +153,7 @@ type rig struct {
 var platformNames = map[string]PlatformState{"PendingCommit": PlatformPendingCommit, "Valid": PlatformValid, "Invalid": PlatformInvalid}
 
 func newRig(profile *Profile, c traceConfig, fs uint64) *rig {
-	r := &rig{trace: c, fs: fs}
+	r := &rig{trace: c, fs: fs, lastPayload: map[int64][]byte{}}
 	r.cfg = DefaultConfig(profile)
 	r.cfg.Log2Block, r.cfg.BlocksPerRequest = c.Log2, c.N
 	r.cfg.RequestMs, r.cfg.SelfTestMs = c.ReqMs, c.StMs
@@ -170,7 +170,6 @@ func (r *rig) boot() {
 	r.connected, r.fails, r.palFail, r.armed, r.fileOpen = true, map[string]int{}, map[string][]string{}, [2]uint32{}, false
 	r.cfg.QueueLength = r.trace.Queue
 	r.onActivate, r.onStart = r.trace.OnActivate, r.trace.OnStartTest
-	r.lastPayload = map[int64][]byte{}
 }
 
 func (r *rig) record(items ...any) { r.out = append(r.out, items) }
@@ -192,7 +191,9 @@ func (r *rig) net(call string, items ...any) bool {
 	return ok
 }
 
-func (r *rig) Subscribe(qos byte, topic string) bool { return r.net("subscribe", "sub", int(qos), topic) }
+func (r *rig) Subscribe(qos byte, topic string) bool {
+	return r.net("subscribe", "sub", int(qos), topic)
+}
 func (r *rig) Unsubscribe(qos byte, topic string) bool {
 	return r.net("unsubscribe", "unsub", int(qos), topic)
 }
@@ -202,7 +203,7 @@ func (r *rig) Publish(qos byte, topic string, payload []byte) bool {
 	}
 	return r.net("publish", "pubx", int(qos), topic, hex.EncodeToString(payload))
 }
-func (r *rig) HTTPInit(url string) bool { return r.net("http_init", "http_init", url) }
+func (r *rig) HTTPInit(url Text) bool { return r.net("http_init", "http_init", cText(url)) }
 func (r *rig) HTTPRequest(first, last uint32) bool {
 	return r.net("http_req", "http_req", int(first), int(last))
 }
@@ -233,7 +234,7 @@ func (r *rig) pal(fn string, items ...any) PALStatus {
 	return status
 }
 
-func cText(t text) any {
+func cText(t Text) any {
 	if t.Null {
 		return nil
 	}
@@ -405,12 +406,12 @@ func (r *rig) step(s *traceStep, docs [][]byte) {
 	}
 	switch s.K {
 	case "start":
-		ret("init", int(r.a.Initialise()))
+		ret("init", int(r.a.Initialise(r)))
 		if r.a.state != Stopped {
 			r.a.Signal(r, Start, nil)
 		}
 	case "init":
-		ret("init", int(r.a.Initialise()))
+		ret("init", int(r.a.Initialise(r)))
 	case "start_event":
 		r.a.Signal(r, Start, nil)
 	case "job_doc", "notify_next":

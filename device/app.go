@@ -1,0 +1,245 @@
+package device
+
+import (
+	"strings"
+	"time"
+
+	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/firmware"
+)
+
+// step is the application: the connection task, and the agent behind it.
+func (r *ram) step(d *Device, ev Event) {
+	if ev.Kind == Wake {
+		now := d.flash.Clock()
+		for {
+			t, due, ok := r.nextTimer()
+			if !ok || due > now {
+				return
+			}
+			r.timers[t] = unarmed
+			if d.expired(t); d.ram != r {
+				return // restarted
+			}
+		}
+	}
+	if r.stage != stageApp {
+		return
+	}
+	switch ev.Kind {
+	case Connected:
+		if !r.connected {
+			d.joined()
+		}
+	case ConnectFailed:
+		d.log('E', "mqtt", "connect failed: %s", ev.Err)
+		d.backOff()
+	case Disconnected:
+		if r.connected {
+			d.left(ev.Err)
+		}
+	case Message:
+		if r.connected {
+			d.received(ev)
+		}
+	case Acked:
+		if r.reported && ev.ID == r.reportID {
+			d.reportAcked()
+		}
+	}
+}
+
+func (d *Device) expired(t timer) {
+	r := d.ram
+	switch t {
+	case timerAgentRequest:
+		r.agent.Expired(d, agent.TimerRequest)
+		d.runAgent()
+	case timerAgentSelfTest:
+		d.log('E', "ota_agent", "self test not finished in time")
+		r.agent.Expired(d, agent.TimerSelfTest)
+	case timerWatchdog:
+		d.reset(bootloader.RTCWatchdogChip)
+	case timerRestart:
+		d.reset(bootloader.SoftwareCPU)
+	case timerConnect:
+		d.connect()
+	case timerVerdict:
+		d.verdict()
+	}
+}
+
+func (d *Device) connect() {
+	r := d.ram
+	d.flash.Advance(d.model.TLS)
+	id := d.credentials()
+	d.point(PointConnect, int(r.attempts))
+	d.emit(NetOp{Kind: OpConnect, ClientID: id.Thing, Certificate: id.Certificate, Key: id.Key, CA: id.CA,
+		KeepAlive: d.model.KeepAlive, CleanSession: true})
+}
+
+// backOff waits before the next attempt: full jitter below a bound that doubles.
+func (d *Device) backOff() {
+	r := d.ram
+	bound := d.model.BackoffBase << min(r.attempts, 16)
+	if bound > d.model.BackoffMax {
+		bound = d.model.BackoffMax
+	}
+	r.attempts++
+	r.timers[timerConnect] = d.flash.Clock() + d.jitter(bound)
+}
+
+// jitter draws from a stream that belongs to this device, boot and attempt.
+func (d *Device) jitter(bound time.Duration) time.Duration {
+	h := uint64(14695981039346656037)
+	for i := range len(d.thing) {
+		h = (h ^ uint64(d.thing[i])) * 1099511628211
+	}
+	h += uint64(d.boots)<<16 + uint64(d.ram.attempts)
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	h ^= h >> 31
+	return time.Duration(h % uint64(bound+1))
+}
+
+func (d *Device) joined() {
+	r := d.ram
+	r.connected, r.attempts = true, 0
+	r.timers[timerConnect] = unarmed
+	if r.phase == PhaseBoot {
+		r.phase = PhaseIdle
+	}
+	d.log('I', "mqtt", "connected as %s", r.thing)
+	d.point(PointConnected, 0)
+	if !r.joined {
+		r.joined = true
+		r.agent.Initialise(d)
+		r.agent.Signal(d, agent.Start, nil)
+	} else {
+		r.agent.ResumeAgent(d)
+	}
+	d.runAgent()
+}
+
+func (d *Device) left(why string) {
+	r := d.ram
+	r.connected, r.reported = false, false
+	d.log('W', "mqtt", "connection lost: %s", why)
+	r.agent.SuspendAgent(d)
+	d.runAgent()
+	d.backOff()
+}
+
+func (d *Device) received(ev Event) {
+	r := d.ram
+	switch {
+	case strings.HasSuffix(ev.Topic, "/data/cbor"):
+		d.flash.Advance(d.model.CBOR)
+		if d.hooks != nil && d.hooks.Point != nil {
+			if b, err := agent.DecodeBlock(ev.Payload, len(ev.Payload)); err == nil {
+				d.point(PointBlockReceived, int(b.Index))
+			}
+		}
+		r.agent.Signal(d, agent.ReceivedFileBlock, ev.Payload)
+	case strings.HasSuffix(ev.Topic, "/jobs/notify-next"), strings.HasSuffix(ev.Topic, "/jobs/$next/get/accepted"):
+		d.flash.Advance(d.model.JSON)
+		d.point(PointJobReceived, len(ev.Payload))
+		r.agent.Signal(d, agent.ReceivedJobDocument, ev.Payload)
+	default:
+		return
+	}
+	d.runAgent()
+}
+
+// runAgent lets the agent task work off its queue.
+func (d *Device) runAgent() {
+	r := d.ram
+	for r.stage == stageApp && r.agent.View().Queued > 0 && r.agent.View().State != agent.Stopped {
+		r.agent.Process(d, 1)
+		if r.agent.Crash != "" {
+			d.log('E', "panic", "%s", r.agent.Crash)
+			d.restart(bootloader.ProCPU, 0)
+		}
+	}
+	if r.phase == PhaseDownload && r.stage == stageApp && r.agent.View().State == agent.WaitingForJob {
+		r.phase = PhaseIdle
+	}
+}
+
+// restart ends all work; the chip resets after the delay.
+func (d *Device) restart(reason bootloader.ResetReason, delay time.Duration) {
+	r := d.ram
+	if r.stage == stageRestart {
+		return
+	}
+	r.stage, r.phase = stageRestart, PhaseReset
+	d.point(PointReset, 0)
+	r.timers[timerRestart] = d.flash.Clock() + delay
+	r.reason = reason
+}
+
+// selfTest begins the application's own test of the new image.
+func (d *Device) selfTest() {
+	r := d.ram
+	r.phase = PhaseSelfTest
+	d.log('I', "app", "self test started")
+	d.point(PointSelfTest, 0)
+	if r.behaviour.Duration == 0 {
+		d.verdict()
+		return
+	}
+	r.timers[timerVerdict] = d.flash.Clock() + r.behaviour.Duration
+}
+
+func (d *Device) verdict() {
+	r := d.ram
+	switch r.behaviour.SelfTest {
+	case firmware.Pass:
+		d.log('I', "app", "self test passed")
+		r.phase = PhaseConfirm
+		d.point(PointConfirm, 0)
+		r.agent.SetImageState(d, agent.ImageAccepted)
+		if r.phase == PhaseConfirm && !r.reported {
+			r.phase = PhaseIdle
+		}
+	case firmware.Fail:
+		d.log('E', "app", "self test failed")
+		r.agent.SetImageState(d, agent.ImageRejected)
+		d.restart(bootloader.SoftwareCPU, d.model.ResetDelay)
+	case firmware.Crash:
+		d.log('E', "panic", "self test crashed")
+		d.restart(bootloader.ProCPU, 0)
+	case firmware.Hang:
+		r.stage = stageHung
+		if r.timers[timerWatchdog] == unarmed {
+			r.timers[timerWatchdog] = d.flash.Clock() + d.model.TaskWDT
+		}
+	}
+}
+
+func (d *Device) reportAcked() {
+	r := d.ram
+	r.reported = false
+	d.point(PointReported, 0)
+	if r.phase == PhaseConfirm {
+		r.phase = PhaseIdle
+	}
+	if r.restart && d.model.RestartAfterConfirm {
+		d.log('I', "app", "update confirmed, restarting to drop the older firmware")
+		d.restart(bootloader.SoftwareCPU, d.model.ResetDelay)
+	}
+}
+
+func (d *Device) emit(op NetOp) {
+	op.At = d.flash.Clock()
+	d.ops = append(d.ops, op)
+}
+
+func (d *Device) packetID() uint16 {
+	r := d.ram
+	if r.nextID++; r.nextID == 0 {
+		r.nextID = 1
+	}
+	return r.nextID
+}

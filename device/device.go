@@ -1,0 +1,166 @@
+package device
+
+import (
+	"time"
+
+	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/firmware"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/efuse"
+)
+
+// Config is one device. Everything a pointer leads to is shared and never changed, the flash excepted.
+type Config struct {
+	Thing      string // names the device in traces; what it calls itself it reads from its NVS
+	Model      *Model // nil: DefaultModel
+	Flash      *flashmodel.Flash
+	EFuse      efuse.EFuse
+	Bootloader bootloader.Config
+	Agent      agent.Config
+	Catalogue  *firmware.Catalogue
+	Hooks      *Hooks // nil: none
+}
+
+// Hooks are called from inside Step. They may look at the device, set faults and plan cuts on its flash, but not step it.
+type Hooks struct {
+	// Point is called at the named points, before what the point names happens unless its name says otherwise.
+	Point func(d *Device, now time.Duration, p Point, arg int)
+	// Trace gets the console of the device, line by line as ESP-IDF prints it; line makes the text.
+	Trace func(d *Device, now time.Duration, line func() string)
+}
+
+// Device is one ESP32.
+type Device struct {
+	thing     string
+	model     *Model
+	flash     *flashmodel.Flash
+	fuse      efuse.EFuse
+	boot      *bootloader.Config
+	builds    *[2]agent.Config // without and with AllowDowngrade
+	catalogue *firmware.Catalogue
+	hooks     *Hooks
+
+	ram   *ram // nil: no power
+	ops   []NetOp
+	busy  time.Duration
+	boots uint32 // since manufacture, for the jitter of reconnects
+}
+
+// New returns a device without power. Its flash and eFuses hold what the factory put there.
+func New(cfg Config) *Device {
+	model := cfg.Model
+	if model == nil {
+		model = DefaultModel()
+	}
+	boot := cfg.Bootloader
+	if boot.StartTime == 0 {
+		boot.StartTime = model.Boot
+	}
+	if boot.ReadRate == 0 {
+		boot.ReadRate = model.HashRate
+	}
+	if cfg.Hooks != nil && cfg.Hooks.Trace != nil {
+		boot.KeepLog = true
+	}
+	plain, lenient := cfg.Agent, cfg.Agent
+	lenient.AllowDowngrade = true
+	return &Device{thing: cfg.Thing, model: model, flash: cfg.Flash, fuse: cfg.EFuse, boot: &boot,
+		builds: &[2]agent.Config{plain, lenient}, catalogue: cfg.Catalogue, hooks: cfg.Hooks}
+}
+
+// Clone returns an independent device in the same state, with a fork of the flash. Hooks are shared.
+func (d *Device) Clone() *Device {
+	c := *d
+	c.flash = d.flash.Fork()
+	c.ops = append([]NetOp(nil), d.ops...)
+	if d.ram != nil {
+		c.ram = d.ram.clone(&c)
+	}
+	return &c
+}
+
+// Thing returns the name the device goes by in traces.
+func (d *Device) Thing() string { return d.thing }
+
+// Flash returns the device's flash.
+func (d *Device) Flash() *flashmodel.Flash { return d.flash }
+
+// EFuse returns a copy of the device's eFuses.
+func (d *Device) EFuse() efuse.EFuse { return d.fuse }
+
+// Phase returns the part of an update the device is in.
+func (d *Device) Phase() Phase {
+	if d.ram == nil {
+		return PhaseOff
+	}
+	return d.ram.phase
+}
+
+// Connected reports whether the device has an MQTT session. Messages that arrive without one are dropped.
+func (d *Device) Connected() bool { return d.ram != nil && d.ram.connected }
+
+// Running describes the application that runs; ok is false while none does.
+func (d *Device) Running() (r Running, ok bool) {
+	if d.ram == nil || d.ram.stage < stageApp {
+		return r, false
+	}
+	return d.ram.running, true
+}
+
+// Agent returns the observable state of the OTA agent; zero while no application runs.
+func (d *Device) Agent() agent.View {
+	if d.ram == nil || d.ram.stage < stageApp {
+		return agent.View{State: agent.Stopped}
+	}
+	return d.ram.agent.View()
+}
+
+// Ops returns the network operations since the last call, in order. The slice is valid until the next Step.
+func (d *Device) Ops() []NetOp {
+	ops := d.ops
+	d.ops = nil
+	if d.ram != nil && d.ram.phase == PhaseDownload {
+		d.ops = ops[:0]
+	}
+	return ops
+}
+
+// BusyUntil returns when the device is done with what it has been given. Events that arrive earlier wait until then.
+func (d *Device) BusyUntil() time.Duration { return d.busy }
+
+// NextWake returns the earliest armed timer. It may lie before BusyUntil.
+func (d *Device) NextWake() (time.Duration, bool) {
+	if d.ram == nil {
+		return 0, false
+	}
+	_, at, ok := d.ram.nextTimer()
+	return at, ok
+}
+
+// PowerOff drops everything in RAM. Flash and eFuses stay as they are.
+func (d *Device) PowerOff() {
+	d.ram, d.ops = nil, nil
+	d.busy = d.flash.Clock()
+}
+
+// Step gives the device one event at the given time, or when it is no longer busy, and runs to completion: flash
+// commands and CPU work move the flash clock on. It panics with flashmodel.PowerLost when the power fails on the way;
+// the caller then calls PowerOff.
+func (d *Device) Step(now time.Duration, ev Event) {
+	d.flash.SetClock(max(now, d.busy))
+	if ev.Kind == PowerOn {
+		if d.ram == nil {
+			d.powerOn()
+		}
+	} else if d.ram != nil {
+		d.ram.step(d, ev)
+	}
+	d.busy = d.flash.Clock()
+}
+
+func (d *Device) point(p Point, arg int) {
+	if d.hooks != nil && d.hooks.Point != nil {
+		d.hooks.Point(d, d.flash.Clock(), p, arg)
+	}
+}

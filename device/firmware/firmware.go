@@ -1,0 +1,136 @@
+// Package firmware is what a running image does besides updating itself: its version, its self-test, and the identity
+// it reads from NVS.
+//
+// An image is only bytes to the boot loader. What its program would do is looked up in a Catalogue by the SHA-256 of
+// the image as read from the device's own flash: header to checksum, the value an ESP32 image carries as its last 32
+// bytes. Images the catalogue does not know pass their self-test and have the version of their descriptor.
+package firmware
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/otasim/otasim/flashmodel/image"
+)
+
+// SelfTest is how the self-test of an image ends.
+type SelfTest uint8
+
+// The outcomes of a self-test.
+const (
+	Pass  SelfTest = iota
+	Fail           // the test says no: reject and restart
+	Crash          // the program dies: reset
+	Hang           // the program never comes back: a watchdog resets
+)
+
+var selfTestNames = [...]string{"pass", "fail", "crash", "hang"}
+
+func (s SelfTest) String() string { return selfTestNames[s] }
+
+// ParseSelfTest reads an outcome by its name.
+func ParseSelfTest(s string) (SelfTest, error) {
+	for i, name := range selfTestNames {
+		if name == s {
+			return SelfTest(i), nil
+		}
+	}
+	return 0, fmt.Errorf("firmware: unknown self-test outcome %q", s)
+}
+
+// Behaviour is what an image's program does.
+type Behaviour struct {
+	Version        string // label; "" is the version of the image's descriptor
+	SelfTest       SelfTest
+	Duration       time.Duration // of the self-test
+	AllowDowngrade bool          // built with otaconfigAllowDowngrade
+	Signer         []byte        // PEM of the code-signing certificate compiled in, used when the device has none
+}
+
+// Catalogue knows what images do. It must not change while devices use it.
+type Catalogue struct {
+	byHash map[[32]byte]*Behaviour
+}
+
+// ErrImage is returned for bytes that are no app image.
+var ErrImage = errors.New("firmware: not an app image")
+
+// Add says what the program in an image file does.
+func (c *Catalogue) Add(file []byte, b Behaviour) error {
+	m, verdict := image.Verify(memory(file), 0, uint32(len(file)), image.VerifyOptions{Mode: image.AppVerify, Chip: chipOf(file)})
+	if verdict != image.OK {
+		return fmt.Errorf("%w: %s", ErrImage, m.Why)
+	}
+	c.AddHash(m.SHA256, b)
+	return nil
+}
+
+// AddHash is Add for the SHA-256 of an image from header to checksum.
+func (c *Catalogue) AddHash(sum [32]byte, b Behaviour) {
+	if c.byHash == nil {
+		c.byHash = map[[32]byte]*Behaviour{}
+	}
+	c.byHash[sum] = &b
+}
+
+var unknown Behaviour
+
+// Lookup returns the behaviour of an image, never nil. A nil catalogue knows no image.
+func (c *Catalogue) Lookup(sum [32]byte) *Behaviour {
+	if c != nil {
+		if b, ok := c.byHash[sum]; ok {
+			return b
+		}
+	}
+	return &unknown
+}
+
+// memory is an image file as a chip that holds nothing else.
+type memory []byte
+
+func (m memory) Read(addr uint32, dst []byte) error {
+	n := 0
+	if int64(addr) < int64(len(m)) {
+		n = copy(dst, m[addr:])
+	}
+	for i := n; i < len(dst); i++ {
+		dst[i] = 0xff
+	}
+	return nil
+}
+
+func chipOf(file []byte) *image.Chip {
+	if h, err := image.DecodeHeader(file); err == nil {
+		return image.ChipByID(h.ChipID)
+	}
+	return nil
+}
+
+// Version turns "1.2.3" into the number the OTA agent compares: major 8 bits, minor 8, build 16. Anything before the
+// first digit is skipped, anything after the third number ignored; a missing part is 0, a too large one its maximum.
+func Version(label string) uint32 {
+	if i := strings.IndexAny(label, "0123456789"); i > 0 {
+		label = label[i:]
+	}
+	var parts [3]uint64
+	for i := range parts {
+		end := 0
+		for end < len(label) && label[end] >= '0' && label[end] <= '9' {
+			end++
+		}
+		parts[i], _ = strconv.ParseUint(label[:end], 10, 32)
+		if end == len(label) || label[end] != '.' {
+			break
+		}
+		label = label[end+1:]
+	}
+	return uint32(min(parts[0], 0xff))<<24 | uint32(min(parts[1], 0xff))<<16 | uint32(min(parts[2], 0xffff))
+}
+
+// VersionText prints a version number.
+func VersionText(v uint32) string {
+	return fmt.Sprintf("%d.%d.%d", v>>24, v>>16&0xff, v&0xffff)
+}

@@ -1,0 +1,97 @@
+package device
+
+import (
+	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/firmware"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/otadata"
+	"github.com/otasim/otasim/flashmodel/partition"
+)
+
+// flashLayout is where the device finds what it needs, remembered by the content of the table sector.
+type flashLayout struct {
+	nvs     partition.Record
+	otadata partition.Record
+	ok      bool
+}
+
+func (d *Device) layout() flashLayout {
+	at := d.boot.TableOffset
+	if at == 0 {
+		at = partition.DefaultOffset
+	}
+	return flashmodel.Remember(d.flash, "device layout", at, partition.SectorSize, func() (l flashLayout) {
+		table, err := partition.LoadBootloader(d.flash, at, d.flash.Size())
+		if err != partition.OK {
+			return l
+		}
+		l.nvs, l.ok = table.FindFirst(partition.TypeData, partition.SubtypeNVS)
+		l.otadata, _ = table.FindFirst(partition.TypeData, partition.SubtypeOTAData)
+		return l
+	})
+}
+
+// credentials reads the identity from NVS; it is not kept in RAM while the device idles.
+func (d *Device) credentials() firmware.Identity {
+	nvs := d.ram.nvs
+	id, err := firmware.ReadIdentity(d.flash, nvs.Offset, nvs.Size)
+	if err != nil {
+		d.log('E', "nvs", "%v", err)
+	}
+	return id
+}
+
+// loadIdentity finds the device's own name. Without name, certificate and key it cannot connect.
+func (d *Device) loadIdentity() bool {
+	l := d.layout()
+	if !l.ok {
+		return false
+	}
+	d.ram.nvs = l.nvs
+	id := d.credentials()
+	if id.Thing == "" || len(id.Certificate) == 0 || len(id.Key) == 0 {
+		return false
+	}
+	d.ram.thing = id.Thing
+	return true
+}
+
+// signer returns the certificate a job's certfile names: the object in NVS with that label, else the one compiled in.
+func (d *Device) signer(label string) []byte {
+	if label == firmware.LabelCodeSigner || label == firmware.KeyCodeSigner {
+		if cert := d.credentials().CodeSigner; len(cert) > 0 {
+			return cert
+		}
+	}
+	return d.ram.behaviour.Signer
+}
+
+// passiveErasePoint tells the hooks that the boot loader is going to erase the older firmware.
+func (d *Device) passiveErasePoint() {
+	if d.hooks == nil || d.hooks.Point == nil || !d.erasesPassive() {
+		return
+	}
+	l := d.layout()
+	var e [2]otadata.Entry
+	for i := range e {
+		var raw [otadata.EntrySize]byte
+		if d.flash.Read(l.otadata.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
+			return
+		}
+		e[i], _ = otadata.Decode(raw[:])
+	}
+	if active := otadata.Active(e); active >= 0 && e[active].State == otadata.Valid && e[1-active].CRCGood() {
+		d.point(PointPassiveErase, 0)
+	}
+}
+
+// erasesPassive reports whether this boot loader drops the older firmware once the newer one is confirmed.
+func (d *Device) erasesPassive() bool {
+	switch d.boot.Kind {
+	case bootloader.AFR2022:
+		return d.boot.Rollback && !d.boot.KeepPassive
+	case bootloader.AFR2018:
+		return !d.boot.KeepPassive
+	}
+	return false
+}

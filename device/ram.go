@@ -1,0 +1,196 @@
+package device
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/firmware"
+	"github.com/otasim/otasim/device/otaops"
+	"github.com/otasim/otasim/device/pal"
+	"github.com/otasim/otasim/flashmodel/partition"
+)
+
+// Running is the application that runs.
+type Running struct {
+	Slot      partition.Record
+	SHA256    [32]byte // of the image, header to checksum
+	Version   string   // catalogue label, else of the descriptor
+	Number    uint32   // the version as the agent compares it
+	Trial     bool     // started as PENDING_VERIFY
+	Confirmed bool     // its trial ended well in this boot
+}
+
+// stage is how far the chip has come since reset.
+type stage uint8
+
+const (
+	stageHalted  stage = iota // bricked, or hanging in the boot loader until a watchdog bites
+	stageApp                  // the application starts or has no connection
+	stageHung                 // the application hangs
+	stageRestart              // the restart delay runs; nothing else is done
+)
+
+// timer is one of the device's timers.
+type timer uint8
+
+const (
+	timerAgentRequest timer = iota
+	timerAgentSelfTest
+	timerWatchdog
+	timerRestart
+	timerConnect
+	timerVerdict
+	timerCount
+)
+
+const unarmed = time.Duration(-1)
+
+// ram is everything that a reset or a power cut loses.
+type ram struct {
+	stage     stage
+	phase     Phase
+	connected bool
+	joined    bool // was connected since boot
+	reported  bool // a final status waits for its acknowledgement
+	restart   bool // the acknowledgement is followed by a restart
+	reportID  uint16
+	nextID    uint16
+	attempts  uint16 // to connect, since the last success
+	since     time.Duration
+	timers    [timerCount]time.Duration
+	reason    bootloader.ResetReason
+
+	running   Running
+	behaviour *firmware.Behaviour
+	nvs       partition.Record
+	thing     string // from NVS; "" when the identity is lost
+	agent     agent.Agent
+	pal       pal.PAL
+}
+
+func (r *ram) clone(d *Device) *ram {
+	c := *r
+	c.agent = r.agent.Clone()
+	c.pal.Flash = d.flash
+	if r.pal.Ops != nil {
+		c.pal.Ops = r.pal.Ops.On(d.flash, &d.fuse)
+	}
+	return &c
+}
+
+func (r *ram) nextTimer() (timer, time.Duration, bool) {
+	which, at := timer(0), unarmed
+	for t, due := range r.timers {
+		if due != unarmed && r.runs(timer(t)) && (at == unarmed || due < at) {
+			which, at = timer(t), due
+		}
+	}
+	return which, at, at != unarmed
+}
+
+// runs reports whether a timer can still do something: a hung CPU leaves only the watchdog, a pending restart nothing.
+func (r *ram) runs(t timer) bool {
+	switch r.stage {
+	case stageRestart:
+		return t == timerRestart
+	case stageHung, stageHalted:
+		return t == timerWatchdog
+	}
+	return true
+}
+
+func (d *Device) powerOn() {
+	d.start(bootloader.PowerOn)
+}
+
+// reset drops RAM and boots again.
+func (d *Device) reset(reason bootloader.ResetReason) {
+	d.ops = d.ops[:0:0]
+	d.start(reason)
+}
+
+var bootArg = map[bootloader.ResetReason]int{bootloader.PowerOn: 0, bootloader.SoftwareCPU: 1, bootloader.SoftwareSystem: 1,
+	bootloader.ProCPU: 2, bootloader.RTCWatchdogChip: 3}
+
+// start runs the boot loader until an application starts. A boot loader that finds nothing resets at once and finds
+// the same again; after Model.BootBudget times the device counts as bricked.
+func (d *Device) start(reason bootloader.ResetReason) {
+	r := &ram{stage: stageHalted, phase: PhaseBoot, reason: reason, since: d.flash.Clock()}
+	for t := range r.timers {
+		r.timers[t] = unarmed
+	}
+	d.ram = r
+	d.boots++
+	for range d.model.BootBudget {
+		d.point(PointBoot, bootArg[reason])
+		d.passiveErasePoint()
+		v := bootloader.Boot(d.flash, &d.fuse, *d.boot, reason)
+		d.console(v.Log)
+		switch v.End {
+		case bootloader.Started:
+			d.startApp(&v)
+			return
+		case bootloader.Hang:
+			if v.Watchdog > 0 {
+				d.flash.Advance(v.Watchdog)
+			}
+			reason = bootloader.RTCWatchdogChip
+		default:
+			d.flash.Advance(time.Millisecond)
+			reason = bootloader.SoftwareSystem
+		}
+		r.since = d.flash.Clock()
+	}
+	r.phase = PhaseBricked
+}
+
+func (d *Device) startApp(v *bootloader.Verdict) {
+	r := d.ram
+	r.stage = stageApp
+	r.behaviour = d.catalogue.Lookup(v.Image.SHA256)
+	r.running = Running{Slot: v.Part, SHA256: v.Image.SHA256, Version: r.behaviour.Version}
+	if r.running.Version == "" {
+		r.running.Version = v.Image.Descriptor.Version
+	}
+	r.running.Number = firmware.Version(r.running.Version)
+	if v.Watchdog > 0 {
+		r.timers[timerWatchdog] = d.flash.Clock() + v.Watchdog
+	}
+	d.point(PointStarted, v.Index)
+	d.flash.Advance(d.model.AppStart)
+	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.boot, v.Part), Flash: d.flash,
+		Costs: pal.Costs{HashRate: d.model.HashRate, Verify: d.model.Verify}}
+	r.running.Trial = r.pal.State() == agent.PlatformPendingCommit
+	d.log('I', "app", "%s version %s in %s", "firmware", r.running.Version, v.Part.Label)
+	if !d.loadIdentity() {
+		d.log('E', "app", "no device identity in NVS")
+		return
+	}
+	build := &d.builds[0]
+	if r.behaviour.AllowDowngrade {
+		build = &d.builds[1]
+	}
+	r.agent = agent.New(build, r.thing, r.running.Number)
+	r.timers[timerConnect] = d.flash.Clock() + d.model.WiFi
+}
+
+// log writes a line of the console.
+func (d *Device) log(level byte, tag, format string, args ...any) {
+	if d.hooks == nil || d.hooks.Trace == nil {
+		return
+	}
+	now := d.flash.Clock()
+	ms := (now - d.ram.since).Milliseconds()
+	d.hooks.Trace(d, now, func() string { return fmt.Sprintf("%c (%d) %s: %s", level, ms, tag, fmt.Sprintf(format, args...)) })
+}
+
+func (d *Device) console(lines []bootloader.Line) {
+	if d.hooks == nil || d.hooks.Trace == nil {
+		return
+	}
+	for _, line := range lines {
+		d.hooks.Trace(d, d.ram.since+line.At, line.String)
+	}
+}
