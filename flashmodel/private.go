@@ -1,6 +1,7 @@
 package flashmodel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 )
@@ -46,7 +47,7 @@ func (f *Flash) setContent(sector uint32, buf []byte, admit bool) {
 	content := trim(buf)
 	id, crc, ok := f.st.find(content)
 	if !ok && (f.st.metBefore(crc) || admit) {
-		id, ok = f.st.admit(slices.Clone(content), crc, f.st.limits.copiedPages)
+		id, ok = f.st.admit(bytes.Clone(content), crc, f.st.limits.copiedPages)
 	}
 	if ok {
 		f.setPage(sector, id)
@@ -55,10 +56,10 @@ func (f *Flash) setContent(sector uint32, buf []byte, admit bool) {
 	o := f.owned()
 	i, found := o.search(sector)
 	if found {
-		o.private[i] = private{data: slices.Clone(content), sector: sector}
+		o.private[i] = private{data: bytes.Clone(content), sector: sector}
 		return
 	}
-	o.private = slices.Insert(o.private, i, private{data: slices.Clone(content), sector: sector})
+	o.private = slices.Insert(o.private, i, private{data: bytes.Clone(content), sector: sector})
 	f.setPages(sector, 1, pagePrivate)
 }
 
