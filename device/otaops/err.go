@@ -45,11 +45,13 @@ const (
 	SmallSecVer       Err = 0x1504
 	RollbackFailed    Err = 0x1505
 	RollbackBadState  Err = 0x1506 // the running image is on trial
-	Abort             Err = math.MinInt32 + iota
-	Hang                  // endless loop: a watchdog resets the chip
-	Restart               // the call has reset the chip
-	firstNotReturned  = Abort
-	lastNotReturned   = Restart
+)
+
+// The calls that do not return.
+const (
+	Abort   Err = math.MinInt32 + iota // failed assertion or abort: the chip resets
+	Hang                               // endless loop: a watchdog resets the chip
+	Restart                            // the call has reset the chip
 )
 
 var errNames = map[Err]string{
@@ -69,7 +71,7 @@ func (e Err) Error() string {
 
 // Returned reports whether the call came back with a code. Otherwise the app
 // is gone: aborted, hanging or restarted.
-func (e Err) Returned() bool { return e < firstNotReturned || e > lastNotReturned }
+func (e Err) Returned() bool { return e < Abort || e > Restart }
 
 // fromFlash is the code that the driver has for a refused command.
 func fromFlash(err error) Err {
