@@ -524,3 +524,12 @@ func (m *loaderMap) refusesAlias(lo, hi uint32, from, to Region) string {
 	a, b := to.Low+(from.High-hi)-4, to.Low+(from.High-lo)-4
 	return m.refuses(a, b, true)
 }
+
+// End is where the image itself ends, with its appended hash and without
+// signature, in bytes from Start.
+func (m *Metadata) End() uint32 {
+	if m.Header.HashAppended != 0 {
+		return m.BodyLen + HashSize
+	}
+	return m.BodyLen
+}

@@ -33,4 +33,6 @@ var Suites = []Suite{
 	{File: "flash/nvs", Replay: replayNVS},
 	{File: "flash/image_info", Replay: replayImageInfo, Needs: []string{"images"}},
 	{File: "flash/image_info_upstream", Replay: replayImageInfo, Needs: []string{"upstream_files"}},
+	{File: "flash/secure_sign", Replay: replaySign, Needs: []string{"keys"}},
+	{File: "flash/secure_verify", Replay: replayVerify, Needs: []string{"keys"}},
 }
