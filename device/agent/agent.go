@@ -251,6 +251,9 @@ func (a *Agent) Activate(p Port) Err {
 // ShutdownAgent asks the agent to stop for good.
 func (a *Agent) ShutdownAgent(p Port, unsubscribe bool) {
 	if a.state != Stopped && a.state != ShuttingDown {
+		if a.cfg.Profile.ShutdownStopsEarly {
+			deleteTimers(p)
+		}
 		a.unsubscribe = unsubscribe
 		a.Signal(p, Shutdown, nil)
 	}

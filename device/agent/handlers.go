@@ -113,6 +113,9 @@ func (a *Agent) requestBlocks(p Port) bool {
 		return p.HTTPRequest(first, last)
 	}
 	a.expected = a.cfg.BlocksPerRequest
+	if a.blocks() > requestBufferSize*8 {
+		return false
+	}
 	msg := AppendStreamRequest(make([]byte, 0, 32+len(a.file.bitmap)), "rdy", int32(a.file.ID), int32(a.cfg.BlockSize()), 0,
 		a.bitmap(), int64(a.cfg.BlocksPerRequest))
 	if len(msg) > requestBufferSize {
@@ -127,7 +130,9 @@ func (a *Agent) bitmap() []byte {
 	if n <= len(a.file.bitmap) {
 		return a.file.bitmap[:n]
 	}
-	return append(append([]byte(nil), a.file.bitmap...), make([]byte, n-len(a.file.bitmap))...)
+	whole := make([]byte, n)
+	copy(whole, a.file.bitmap)
+	return whole
 }
 
 func (a *Agent) blocks() uint32 {
@@ -202,11 +207,8 @@ func (a *Agent) userAbort(p Port, _ message) Err {
 
 func (a *Agent) shutdown(p Port, _ message) Err {
 	a.enter(ShuttingDown)
-	if !a.cfg.Profile.TimersOutlive {
-		p.StopTimer(TimerRequest)
-		p.DeleteTimer(TimerRequest)
-		p.StopTimer(TimerSelfTest)
-		p.DeleteTimer(TimerSelfTest)
+	if !a.cfg.Profile.TimersOutlive && !a.cfg.Profile.ShutdownStopsEarly {
+		deleteTimers(p)
 	}
 	if a.unsubscribe {
 		p.Unsubscribe(0, a.notifyTopic())
@@ -216,6 +218,13 @@ func (a *Agent) shutdown(p Port, _ message) Err {
 	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started,
 		queue: a.queue, requests: a.requests, tail: a.tail, file: File{Signature: a.file.Signature}}
 	return ErrNone
+}
+
+func deleteTimers(p Port) {
+	p.StopTimer(TimerRequest)
+	p.DeleteTimer(TimerRequest)
+	p.StopTimer(TimerSelfTest)
+	p.DeleteTimer(TimerSelfTest)
 }
 
 // setImageState tells the platform, then the cloud. A platform that refuses turns anything but Aborted into Rejected.

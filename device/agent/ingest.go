@@ -66,7 +66,7 @@ func (a *Agent) fileComplete(p Port) {
 		callback = CallbackUpdateComplete
 	}
 	a.endTransfer(p)
-	info.Job = a.job
+	info.Job = a.endedJob()
 	p.Callback(a, callback, info)
 	a.job = ""
 }
@@ -79,8 +79,16 @@ func (a *Agent) fileFailed(p Port, result ingestResult, status PALStatus) {
 	}
 	a.updateStatus(p, StatusFailedWithValue, main, sub)
 	a.endTransfer(p)
-	p.Callback(a, CallbackFail, Info{Job: a.job, Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: a.file.Type})
+	p.Callback(a, CallbackFail, Info{Job: a.endedJob(), Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: a.file.Type})
 	a.job = ""
+}
+
+// endedJob is the id that the application is told at the end of a transfer.
+func (a *Agent) endedJob() string {
+	if a.cfg.Profile.EndedJobInfoEmpty {
+		return ""
+	}
+	return a.job
 }
 
 func (a *Agent) endTransfer(p Port) {

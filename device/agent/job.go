@@ -67,28 +67,25 @@ func protocolOf(protocols string, primaryHTTP bool) dataPath {
 // readJob parses a document into the file context and opens a new job's file. It returns nil when nothing is to be
 // downloaded: no job, a bad one, or one in self-test.
 func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
+	same := false
 	switch a.parseJob(p, doc) {
 	case jobEmpty:
 		return nil, true
 	case jobRefused, jobSelfTest:
 		return nil, false
 	case jobSame:
-		if a.cfg.HeapBuffers && a.file.bitmap == nil {
-			a.closeContext(p)
-			return nil, false
-		}
-		return &a.file, false
+		same = true
 	}
 	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > 0xffffffff-uint64(a.cfg.BlockSize())+1 {
 		a.closeContext(p)
 		return nil, false
 	}
-	pending := p.PlatformState() == PlatformPendingCommit
-	if a.cfg.HeapBuffers && (pending && a.file.bitmap == nil || !pending && !p.Alloc()) {
+	keep := same || p.PlatformState() == PlatformPendingCommit
+	if a.cfg.HeapBuffers && (keep && a.file.bitmap == nil || !keep && !p.Alloc()) {
 		a.closeContext(p)
 		return nil, false
 	}
-	if pending {
+	if keep {
 		return &a.file, false
 	}
 	blocks := a.blocks()
@@ -139,6 +136,9 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 	case err == jobUpdateCurrent:
 		return jobSame
 	case err != jobOK:
+		if a.job != "" {
+			a.job = a.file.JobID
+		}
 		a.refuseJob(p, err)
 		return jobRefused
 	}
@@ -167,21 +167,17 @@ func (a *Agent) takeJob(p Port) jobErr {
 		p.SetPlatformState(&a.file, ImageAborted)
 		p.AbortFile(&a.file)
 		a.cleanData(p)
-		if a.cfg.Profile.JobIDSplice {
-			a.job = splice(a.job, a.file.JobID)
-		} else {
-			a.job = a.file.JobID
-		}
+		a.copyJobID(a.file.JobID, a.cfg.Profile.JobIDSplice)
 	}
 	return jobOK
 }
 
-// splice copies a shorter id over a longer one without ending it.
-func splice(old, id string) string {
-	if len(id) >= len(old) {
-		return id
+// copyJobID replaces the active job's id; spliced copies a shorter id over a longer one without ending it.
+func (a *Agent) copyJobID(id string, spliced bool) {
+	if spliced && len(id) < len(a.job) {
+		id += a.job[len(id):]
 	}
-	return id + old[len(id):]
+	a.job = id
 }
 
 func (a *Agent) refuseJob(p Port, err jobErr) {
@@ -205,10 +201,11 @@ func (a *Agent) customJob(p Port, doc []byte) {
 		return
 	}
 	if len(id) >= jobIDBuffer {
+		a.refuseJob(p, jobNonConforming)
 		return
 	}
-	a.job = string(id)
 	verdict := p.Callback(a, CallbackParseCustomJob, Info{Job: string(id), JobNull: a.cfg.Profile.CustomJobNull, Document: body})
+	a.copyJobID(string(id), verdict.Claimed && a.cfg.Profile.JobIDSplice)
 	if verdict.Claimed {
 		a.updateStatus(p, verdict.Status, verdict.Reason, verdict.Sub)
 		a.job = ""

@@ -49,6 +49,7 @@ type Profile struct {
 	UnsubscribeFlagSticks bool // C17: initialising again does not restore the unsubscribe flag
 	TimerStopsBeforeTest  bool // C22: the self-test timer is stopped before the verdict
 	ResumeArmsSelfTest    bool // C23: Resume arms the self-test timer on a healthy image too
+	ShutdownStopsEarly    bool // the timers are deleted when shutdown is asked for, not when it happens
 	TimersOutlive         bool // C24: Suspend, Resume and Shutdown leave the timers alone
 	ConfirmLost           bool // a job found active by its own confirmed image is FAILED, not SUCCEEDED
 }
@@ -72,12 +73,12 @@ var (
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
-	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 384,
+	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256,
 		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
 		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
-		ResumeArmsSelfTest: true}
+		ResumeArmsSelfTest: true, ShutdownStopsEarly: true}
 
 	V300 = &Profile{Name: "ota-v3.0.0", ThingNameMax: 64, SignatureMax: 256,
 		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true, NoUpdatedBy: true, FailedWholeWord: true,

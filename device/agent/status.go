@@ -42,13 +42,14 @@ func hex8(v uint32) string {
 
 // versionText prints major(8) minor(8) build(16).
 func (a *Agent) versionText(v uint32) string {
-	part := func(n uint32) string {
-		if n == 0 && a.cfg.Profile.VersionZeroEmpty {
-			return ""
-		}
-		return strconv.FormatUint(uint64(n), 10)
+	return a.decimal(v>>24) + "." + a.decimal(v>>16&0xff) + "." + a.decimal(v&0xffff)
+}
+
+func (a *Agent) decimal(n uint32) string {
+	if n == 0 && a.cfg.Profile.VersionZeroEmpty {
+		return ""
 	}
-	return part(v>>24) + "." + part(v>>16&0xff) + "." + part(v&0xffff)
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // updateStatus publishes one of the status messages. Progress goes out at QoS 0 and only at certain counts.
@@ -69,7 +70,7 @@ func (a *Agent) updateStatus(p Port, status Status, reason, sub uint32) bool {
 				total = received
 			}
 			qos = 0
-			text += `"receive":"` + strconv.FormatUint(uint64(received), 10) + "/" + strconv.FormatUint(uint64(total), 10) + `"}}`
+			text += `"receive":"` + a.decimal(received) + "/" + a.decimal(total) + `"}}`
 		case ReasonSigCheckPassed:
 			text += `"self_test":"ready","updatedBy":"` + hex8(a.version) + `"}}`
 		default:

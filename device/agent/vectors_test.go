@@ -407,9 +407,7 @@ func (r *rig) step(s *traceStep, docs [][]byte) {
 	switch s.K {
 	case "start":
 		ret("init", int(r.a.Initialise(r)))
-		if r.a.state != Stopped {
-			r.a.Signal(r, Start, nil)
-		}
+		r.deliver(Start, nil)
 	case "init":
 		ret("init", int(r.a.Initialise(r)))
 	case "start_event":
