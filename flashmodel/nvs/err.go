@@ -10,6 +10,7 @@ const (
 	ErrFail               Err = -1
 	ErrInvalidArg         Err = 0x102
 	ErrInvalidState       Err = 0x103
+	ErrNotAllowed         Err = 0x10D  // the partition is read-only
 	ErrFlashOpFail        Err = 0x6001 // a flash command was refused
 	ErrNotInitialized     Err = 0x1101
 	ErrNotFound           Err = 0x1102
@@ -31,7 +32,7 @@ const (
 )
 
 var errNames = map[Err]string{
-	OK: "ESP_OK", ErrFail: "ESP_FAIL", ErrInvalidArg: "ESP_ERR_INVALID_ARG", ErrInvalidState: "ESP_ERR_INVALID_STATE",
+	OK: "ESP_OK", ErrFail: "ESP_FAIL", ErrInvalidArg: "ESP_ERR_INVALID_ARG", ErrInvalidState: "ESP_ERR_INVALID_STATE", ErrNotAllowed: "ESP_ERR_NOT_ALLOWED",
 	ErrFlashOpFail: "ESP_ERR_FLASH_OP_FAIL", ErrNotInitialized: "ESP_ERR_NVS_NOT_INITIALIZED", ErrNotFound: "ESP_ERR_NVS_NOT_FOUND",
 	ErrTypeMismatch: "ESP_ERR_NVS_TYPE_MISMATCH", ErrReadOnly: "ESP_ERR_NVS_READ_ONLY", ErrNotEnoughSpace: "ESP_ERR_NVS_NOT_ENOUGH_SPACE",
 	ErrInvalidName: "ESP_ERR_NVS_INVALID_NAME", ErrRemoveFailed: "ESP_ERR_NVS_REMOVE_FAILED", ErrKeyTooLong: "ESP_ERR_NVS_KEY_TOO_LONG",
