@@ -75,7 +75,7 @@ func (d *Device) connect() {
 	d.flash.Advance(d.model.TLS)
 	id := d.credentials()
 	d.point(PointConnect, int(r.attempts))
-	d.emit(NetOp{Kind: OpConnect, ClientID: id.Thing, Certificate: id.Certificate, Key: id.Key, CA: id.CA,
+	d.emit(NetOp{Kind: OpConnect, ClientID: id.ThingName, Certificate: id.Certificate, Key: id.Key, CA: id.CA,
 		KeepAlive: d.model.KeepAlive, CleanSession: true})
 }
 

@@ -2,8 +2,8 @@ package device
 
 import (
 	"github.com/otasim/otasim/device/bootloader"
-	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/flashmodel/otadata"
 	"github.com/otasim/otasim/flashmodel/partition"
 )
@@ -32,11 +32,11 @@ func (d *Device) layout() flashLayout {
 }
 
 // credentials reads the identity from NVS; it is not kept in RAM while the device idles.
-func (d *Device) credentials() firmware.Identity {
-	nvs := d.ram.nvs
-	id, err := firmware.ReadIdentity(d.flash, nvs.Offset, nvs.Size)
-	if err != nil {
-		d.log('E', "nvs", "%v", err)
+func (d *Device) credentials() nvs.Identity {
+	part := d.ram.nvs
+	id, err := nvs.ReadIdentity(d.flash, part.Offset, part.Size)
+	if err != nvs.OK {
+		d.log('E', "nvs", "identity: %v", err)
 	}
 	return id
 }
@@ -49,16 +49,23 @@ func (d *Device) loadIdentity() bool {
 	}
 	d.ram.nvs = l.nvs
 	id := d.credentials()
-	if id.Thing == "" || len(id.Certificate) == 0 || len(id.Key) == 0 {
+	if id.ThingName == "" || len(id.Certificate) == 0 || len(id.Key) == 0 {
 		return false
 	}
-	d.ram.thing = id.Thing
+	d.ram.thing = id.ThingName
 	return true
 }
 
+// Names under which a job's certfile finds the code-signing certificate of the device: its PKCS #11 label, its key in
+// NVS. Source: aws/amazon-freertos libraries/abstractions/pkcs11.
+const (
+	LabelCodeSigner = "Code Verify Key"
+	keyCodeSigner   = "P11_CSK"
+)
+
 // signer returns the certificate a job's certfile names: the object in NVS with that label, else the one compiled in.
 func (d *Device) signer(label string) []byte {
-	if label == firmware.LabelCodeSigner || label == firmware.KeyCodeSigner {
+	if label == LabelCodeSigner || label == keyCodeSigner {
 		if cert := d.credentials().CodeSigner; len(cert) > 0 {
 			return cert
 		}

@@ -1,0 +1,267 @@
+package device
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/firmware"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/image"
+	"github.com/otasim/otasim/flashmodel/nvs"
+	"github.com/otasim/otasim/flashmodel/otadata"
+	"github.com/otasim/otasim/flashmodel/partition"
+)
+
+const testTable = "partitions_two_ota_large.csv"
+
+var signingKey, signingCert = newSigner()
+
+func newSigner() (*ecdsa.PrivateKey, []byte) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "signer"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return key, der
+}
+
+func sign(file []byte) []byte {
+	sum := sha256.Sum256(file)
+	sig, err := signingKey.Sign(rand.Reader, sum[:], crypto.SHA256)
+	if err != nil {
+		panic(err)
+	}
+	return sig
+}
+
+func build(t testing.TB, version string, secure, size uint32) []byte {
+	file, err := image.Build(image.Spec{Version: version, Project: "lamp", SecureVersion: secure, Size: size, Seed: 7})
+	require.NoError(t, err)
+	return file
+}
+
+// factory makes a chip as it leaves production: table, one confirmed image in ota_0, identity.
+func factory(t testing.TB, st *flashmodel.Store, thing string, app []byte) *flashmodel.Flash {
+	chip, _ := flashmodel.ChipByName("4MB")
+	f := flashmodel.New(st, chip)
+	table, err := partition.Builtin(testTable)
+	require.NoError(t, err)
+	raw, err := table.Encode(true)
+	require.NoError(t, err)
+	require.NoError(t, f.Load(partition.DefaultOffset, raw))
+	slot, ok := table.FindFirst(partition.TypeApp, partition.SubtypeOTA)
+	require.True(t, ok)
+	require.NoError(t, f.Load(slot.Offset, app))
+	data, ok := table.FindFirst(partition.TypeData, partition.SubtypeOTAData)
+	require.True(t, ok)
+	record := otadata.Make(1, otadata.Valid).Encode()
+	require.NoError(t, f.Load(data.Offset, record[:]))
+	store, ok := table.FindFirst(partition.TypeData, partition.SubtypeNVS)
+	require.True(t, ok)
+	id := nvs.Identity{ThingName: thing, Certificate: []byte("certificate"), Key: []byte("key"), CA: []byte("root"), CodeSigner: signingCert}
+	cells, err := id.Generate(int(store.Size))
+	require.NoError(t, err)
+	require.NoError(t, f.Load(store.Offset, cells))
+	return f
+}
+
+// testCloud is the other side, as plain functions: one job for one device.
+type testCloud struct {
+	thing    string
+	job      string // "" when there is none
+	file     []byte
+	sig      []byte
+	certfile string
+	status   string
+	details  string // statusDetails as the device last wrote them
+	terminal bool
+	history  []string
+	refuse   bool // connects are refused
+	mute     bool // nothing is answered
+}
+
+func (c *testCloud) document() []byte {
+	if c.job == "" || c.terminal {
+		return []byte(`{"clientToken":"0:x","timestamp":1}`)
+	}
+	details := ""
+	if c.details != "" {
+		details = `"statusDetails":` + c.details + `,`
+	}
+	return fmt.Appendf(nil, `{"clientToken":"0:x","timestamp":1,"execution":{"jobId":%q,"status":%q,%s"jobDocument":{"afr_ota":{"protocols":["MQTT"],"streamname":"s-1","files":[{"filepath":"/","filesize":%d,"fileid":0,"certfile":%q,"sig-sha256-ecdsa":%q}]}}}}`,
+		c.job, c.status, details, len(c.file), c.certfile, base64.StdEncoding.EncodeToString(c.sig))
+}
+
+func appendCBOR(b []byte, major byte, v int) []byte {
+	switch {
+	case v < 24:
+		return append(b, major<<5|byte(v))
+	case v < 256:
+		return append(b, major<<5|24, byte(v))
+	default:
+		return append(b, major<<5|25, byte(v>>8), byte(v))
+	}
+}
+
+func (c *testCloud) block(index int) []byte {
+	data := c.file[index*4096 : min((index+1)*4096, len(c.file))]
+	b := appendCBOR([]byte{0xa4, 0x61, 'f', 0, 0x61, 'i'}, 0, index)
+	b = appendCBOR(append(b, 0x61, 'l'), 0, len(data))
+	return append(appendCBOR(append(b, 0x61, 'p'), 2, len(data)), data...)
+}
+
+// answer returns what comes back for an operation.
+func (c *testCloud) answer(op NetOp) []Event {
+	if c.mute {
+		return nil
+	}
+	var out []Event
+	switch op.Kind {
+	case OpConnect:
+		if c.refuse {
+			return []Event{{Kind: ConnectFailed, Err: "refused"}}
+		}
+		return []Event{{Kind: Connected}}
+	case OpSubscribe, OpUnsubscribe:
+		return []Event{{Kind: Acked, ID: op.ID}}
+	case OpPublish:
+		if op.QoS > 0 {
+			out = append(out, Event{Kind: Acked, ID: op.ID})
+		}
+		base := "$aws/things/" + c.thing
+		switch {
+		case op.Topic == base+"/jobs/$next/get":
+			out = append(out, Event{Kind: Message, Topic: base + "/jobs/$next/get/accepted", Payload: c.document()})
+		case op.Topic == base+"/streams/s-1/get/cbor":
+			want := op.Payload[strings.Index(string(op.Payload), "ab")+1:]
+			_ = want
+			for i := range (len(c.file) + 4095) / 4096 {
+				if requested(op.Payload, i) {
+					out = append(out, Event{Kind: Message, Topic: base + "/streams/s-1/data/cbor", Payload: c.block(i)})
+					break
+				}
+			}
+		case op.Topic == base+"/jobs/"+c.job+"/update" && !c.terminal:
+			text := string(op.Payload)
+			status := strings.Split(text, `"`)[3]
+			c.status = status
+			c.details = text[strings.Index(text, `"statusDetails":`)+16 : len(text)-1]
+			c.terminal = status == "SUCCEEDED" || status == "FAILED"
+			c.history = append(c.history, status+" "+c.details)
+		}
+	}
+	return out
+}
+
+// requested reads the bitmap of a stream request.
+func requested(request []byte, index int) bool {
+	at := strings.Index(string(request), "\x61b") + 2
+	n, head := int(request[at]&31), 1
+	if n == 24 {
+		n, head = int(request[at+1]), 2
+	}
+	bitmap := request[at+head : at+head+n]
+	return bitmap[index/8]&(1<<(index%8)) != 0
+}
+
+// bench drives one device against the cloud until nothing happens any more.
+type bench struct {
+	t     testing.TB
+	d     *Device
+	cloud *testCloud
+	now   time.Duration
+	queue []Event
+	lost  int
+	off   time.Duration // how long power stays off after a cut
+}
+
+func (b *bench) step(ev Event) {
+	b.now = max(b.now, b.d.BusyUntil())
+	if flashmodel.LosesPower(func() { b.d.Step(b.now, ev) }) {
+		b.lost++
+		b.d.PowerOff()
+		b.queue = nil
+		b.d.Flash().SetCutAt(0)
+		b.now = b.d.BusyUntil() + b.off
+		b.step(Event{Kind: PowerOn})
+		return
+	}
+	restarted := false
+	for _, op := range b.d.Ops() {
+		if op.Kind == OpConnect {
+			b.queue = nil
+		}
+		b.queue = append(b.queue, b.cloud.answer(op)...)
+	}
+	_ = restarted
+}
+
+// run steps until the deadline or until quiet: idle, nothing queued, no timer.
+func (b *bench) run(limit time.Duration) {
+	for steps := 0; ; steps++ {
+		require.Less(b.t, steps, 100_000, "endless")
+		if len(b.queue) > 0 {
+			ev := b.queue[0]
+			b.queue = b.queue[1:]
+			b.now += 20 * time.Millisecond
+			b.step(ev)
+			continue
+		}
+		at, ok := b.d.NextWake()
+		if !ok || at > limit {
+			return
+		}
+		b.now = max(b.now, at)
+		b.step(Event{Kind: Wake})
+	}
+}
+
+func newBench(t testing.TB, flash *flashmodel.Flash, cloud *testCloud, catalogue *firmware.Catalogue, hooks *Hooks) *bench {
+	cfg := Config{Thing: cloud.thing, Flash: flash, Agent: agent.DefaultConfig(agent.Ideal), Catalogue: catalogue, Hooks: hooks,
+		Bootloader: bootloader.Config{Kind: bootloader.AFR2022, Rollback: true, AntiRollback: true, FlashSize: 4 << 20}}
+	return &bench{t: t, d: New(cfg), cloud: cloud, off: 10 * time.Second}
+}
+
+func TestWholeUpdate(t *testing.T) {
+	st := flashmodel.NewStore()
+	old, next := build(t, "1.0.0", 1, 100_000), build(t, "1.1.0", 2, 150_000)
+	cloud := &testCloud{thing: "lamp-1", job: "AFR_OTA-1", file: next, sig: sign(next), certfile: LabelCodeSigner, status: "QUEUED"}
+	var lines []string
+	hooks := &Hooks{Trace: func(_ *Device, _ time.Duration, line func() string) { lines = append(lines, line()) }}
+	b := newBench(t, factory(t, st, cloud.thing, old), cloud, nil, hooks)
+	b.step(Event{Kind: PowerOn})
+	b.run(time.Hour)
+	if testing.Verbose() {
+		t.Log("\n" + strings.Join(lines, "\n"))
+	}
+	running, ok := b.d.Running()
+	require.True(t, ok)
+	require.Equal(t, "1.1.0", running.Version)
+	require.Equal(t, "ota_1", running.Slot.Label)
+	require.Equal(t, PhaseIdle, b.d.Phase())
+	require.Equal(t, []string{
+		`IN_PROGRESS {"receive":"1/37"}`,
+		`IN_PROGRESS {"self_test":"ready","updatedBy":"0x01000000"}`,
+		`IN_PROGRESS {"self_test":"active","updatedBy":"0x01010000"}`,
+		`SUCCEEDED {"reason":"accepted  v1.1.0","updatedBy":"  v1.0.0"}`,
+	}, cloud.history)
+}
