@@ -37,7 +37,7 @@ type node struct {
 	AdditionalProperties json.RawMessage  `json:"additionalProperties"`
 	Items                *node            `json:"items"`
 	AnyOf                []*node          `json:"anyOf"`
-	Enum                 []string         `json:"enum"`
+	Enum                 []any            `json:"enum"`
 	Required             []string         `json:"required"`
 	Pattern              string           `json:"pattern"`
 	Minimum              *json.Number     `json:"minimum"`
@@ -134,7 +134,11 @@ func explain(w io.Writer, root *node, path string) error {
 	}
 	fmt.Fprintf(w, "%s    %s\n\n%s\n", path, n.kind(), n.Description)
 	if len(n.Enum) > 0 {
-		fmt.Fprintf(w, "\nvalues: %s\n", strings.Join(n.Enum, ", "))
+		words := make([]string, len(n.Enum))
+		for i, v := range n.Enum {
+			words[i] = fmt.Sprint(v)
+		}
+		fmt.Fprintf(w, "\nvalues: %s\n", strings.Join(words, ", "))
 	}
 	if n.Minimum != nil || n.Maximum != nil {
 		fmt.Fprintf(w, "\nrange: %s to %s\n", orNothing(n.Minimum), orNothing(n.Maximum))

@@ -172,6 +172,10 @@ func flagError(cmd *cobra.Command, err error) error {
 			e.help = fmt.Sprintf("otasim %s --help lists the flags", cmd.Name())
 		}
 	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		e.text = fmt.Sprintf("--%s %s: not of type %s", invalid.GetFlag().Name, invalid.GetValue(), invalid.GetFlag().Value.Type())
+	}
 	return e
 }
 
