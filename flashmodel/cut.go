@@ -85,14 +85,7 @@ func (f *Flash) SetInjector(inj Injector) {
 func (f *Flash) SetCutAt(t time.Duration) { f.cutAt = t }
 
 // SetCutSeed seeds what power cuts by time and worn cells leave. The default is 0.
-func (f *Flash) SetCutSeed(seed uint64) { f.extras().cutSeed = seed }
-
-func (f *Flash) cutSeed() uint64 {
-	if f.extra == nil {
-		return 0
-	}
-	return f.extra.cutSeed
-}
+func (f *Flash) SetCutSeed(seed uint64) { f.seed = seed }
 
 // Advance lets d pass without a command. Power is lost if that passes the time of SetCutAt.
 func (f *Flash) Advance(d time.Duration) {
@@ -129,7 +122,7 @@ func (f *Flash) decide(op Op) tear {
 	if f.cutAt == 0 || op.Start+op.Dur <= f.cutAt {
 		return tear{}
 	}
-	t := tear{at: max(op.Start, f.cutAt), seed: mix(mix(f.cutSeed()) + op.Index)}
+	t := tear{at: max(op.Start, f.cutAt), seed: mix(mix(f.seed) + op.Index)}
 	done := t.at - op.Start
 	t.progress = uint32(uint64(done) << 16 / uint64(op.Dur))
 	switch {

@@ -82,10 +82,11 @@ func (f *Flash) tearErase(sector uint32, t tear) {
 		f.setUnstable(sector, t.seed)
 		return
 	}
-	var buf [SectorSize]byte
+	buf := f.st.buf[:]
+	clear(buf)
 	if t.mode == CutEraseNoise {
-		noise(buf[:], mix(t.seed)+uint64(sector)<<32)
+		noise(buf, mix(t.seed)+uint64(sector)<<32)
 		f.setUnstable(sector, t.seed)
 	}
-	f.setContent(sector, buf[:], false)
+	f.setContent(sector, buf, false)
 }

@@ -253,7 +253,7 @@ func (f *Flash) wearOut(sector uint32) {
 		return
 	}
 	bits := 1 + uint64(cycles-rated)*100/uint64(max(rated, 1))
-	f.leave(sector, uint32(min(bits, MaxFaultBits)), f.cutSeed())
+	f.leave(sector, uint32(min(bits, MaxFaultBits)), f.seed)
 }
 
 // leave puts bits cells of a sector to 0, always the same ones for a seed.

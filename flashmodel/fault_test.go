@@ -78,6 +78,20 @@ func TestReadDisturb(t *testing.T) {
 	}
 }
 
+// A fault elsewhere does not keep a received block from being shared.
+func TestFaultsElsewhereDoNotSlowPrograms(t *testing.T) {
+	f := New(NewStore(), chipOf(t, "1MB"))
+	addFault(t, f, Fault{Kind: FaultProgramFails, Addr: 0, Len: SectorSize})
+	addFault(t, f, Fault{Kind: FaultStuck, Addr: 0x20000, Len: 1, Mask: 1})
+	src := make([]byte, SectorSize)
+	noise(src, 1)
+	require.NoError(t, f.ProgramShared(0x20000, src))
+	require.Nil(t, f.own)
+	require.Equal(t, uint64(64), f.Stats().Programs)
+	require.NoError(t, f.ProgramShared(0, src))
+	require.Equal(t, SectorSize*8, ones(cells(t, f, 0, SectorSize)))
+}
+
 func TestCommandFaults(t *testing.T) {
 	old := bytes.Repeat([]byte{0x5a}, 4*SectorSize)
 	f := New(NewStore(), chipOf(t, "1MB"))
@@ -122,6 +136,9 @@ func TestEndurance(t *testing.T) {
 		require.Zero(t, later[i]&^first[i], "a dead cell came back")
 	}
 	require.Equal(t, 15*SectorSize*8, ones(cells(t, f, SectorSize, 15*SectorSize)))
+	require.NoError(t, f.SetWear(0x80000, SectorSize, 100_000))
+	require.NoError(t, f.Erase(0x80000, BlockSize))
+	require.Equal(t, BlockSize*8-1, ones(cells(t, f, 0x80000, BlockSize)), "the fresh neighbours erase")
 	require.ErrorIs(t, f.SetWear(f.Size(), 1, 1), ErrBounds)
 }
 

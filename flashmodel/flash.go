@@ -53,6 +53,7 @@ type Flash struct {
 
 	clock time.Duration
 	cutAt time.Duration // 0: power stays
+	seed  uint64        // of cuts by time and worn cells
 
 	programs uint64 // commands
 	bytes    uint64
@@ -81,7 +82,6 @@ type extra struct {
 	unstable []unstable // by sector
 	guards   []Guard
 	leaves   []*[leafPages]uint32 // private leaves: the Store was full
-	cutSeed  uint64
 }
 
 // New returns an erased chip without wear whose contents live in st.
@@ -164,14 +164,14 @@ func (f *Flash) Load(addr uint32, data []byte) error {
 	if uint64(addr)+uint64(len(data)) > uint64(f.chip.Size) {
 		return &OpError{OpProgram, addr, uint64(len(data)), ErrBounds}
 	}
-	var buf [SectorSize]byte
+	buf := f.st.buf[:]
 	for len(data) > 0 {
 		sector, off := addr/SectorSize, addr%SectorSize
 		n := min(uint32(len(data)), SectorSize-off)
-		f.readCells(sector, 0, buf[:])
+		f.readCells(sector, 0, buf)
 		copy(buf[off:], data[:n])
 		f.settle(sector)
-		f.setContent(sector, buf[:], true)
+		f.setContent(sector, buf, true)
 		addr, data = addr+n, data[n:]
 	}
 	return nil

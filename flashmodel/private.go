@@ -46,24 +46,45 @@ func (f *Flash) setPage(sector, id uint32) {
 func (f *Flash) setContent(sector uint32, buf []byte, admit bool) {
 	content := trim(buf)
 	id, crc, ok := f.st.find(content)
-	if !ok && (f.st.metBefore(crc) || admit) {
+	if !ok && (admit || f.st.metBefore(crc)) {
 		id, ok = f.st.admit(bytes.Clone(content), crc, f.st.limits.copiedPages)
 	}
 	if ok {
 		f.setPage(sector, id)
-		return
+	} else {
+		f.setPrivate(sector, bytes.Clone(content))
 	}
-	o := f.owned()
-	i, found := o.search(sector)
-	if found {
-		o.private[i] = private{data: bytes.Clone(content), sector: sector}
-		return
-	}
-	o.private = slices.Insert(o.private, i, private{data: bytes.Clone(content), sector: sector})
-	f.setPages(sector, 1, pagePrivate)
 }
 
-// and programs src into a sector: new = old AND src. With shared, src never changes.
+// setPrivate makes one sector hold a content that this chip owns.
+func (f *Flash) setPrivate(sector uint32, content []byte) {
+	o := f.owned()
+	p := private{data: content, sector: sector}
+	if i, found := o.search(sector); found {
+		o.private[i] = p
+	} else {
+		o.private = slices.Insert(o.private, i, p)
+		f.setPages(sector, 1, pagePrivate)
+	}
+}
+
+// share gives a private page up if another chip has met the same content.
+func (f *Flash) share(sector uint32) {
+	if f.pageID(sector) != pagePrivate {
+		return
+	}
+	data := f.own.private[f.own.find(sector)].data
+	id, crc, ok := f.st.find(data)
+	if !ok && f.st.metBefore(crc) {
+		id, ok = f.st.admit(data, crc, f.st.limits.copiedPages)
+	}
+	if ok {
+		f.setPage(sector, id)
+	}
+}
+
+// and programs src into a sector, new = old AND src, and shares the result. With shared,
+// src never changes.
 func (f *Flash) and(sector, off uint32, src []byte, shared bool) {
 	id := f.pageID(sector)
 	if id == pageErased && off == 0 && shared {
@@ -73,29 +94,42 @@ func (f *Flash) and(sector, off uint32, src []byte, shared bool) {
 		}
 	}
 	src = trim(src)
-	if len(src) == 0 {
-		return
+	switch {
+	case len(src) == 0:
+	case id == pagePrivate:
+		f.andPrivate(sector, off, src)
+		f.share(sector)
+	default:
+		f.setContent(sector, andInto(f.st.buf[:], f.st.pages[id].data, off, src), false)
 	}
-	if id != pagePrivate {
-		var buf [SectorSize]byte
-		old := f.st.pages[id].data
-		n := max(len(old), int(off)+len(src))
-		fill(buf[copy(buf[:], old):n])
-		andBytes(buf[off:], src)
-		f.setContent(sector, buf[:n], false)
-		return
+}
+
+// andPart is and without sharing, for a part of an operation: what it leaves is met by
+// every chip, but does not last.
+func (f *Flash) andPart(sector, off uint32, src []byte) {
+	src = trim(src)
+	switch id := f.pageID(sector); {
+	case len(src) == 0:
+	case id == pagePrivate:
+		f.andPrivate(sector, off, src)
+	default:
+		f.setPrivate(sector, bytes.Clone(trim(andInto(f.st.buf[:], f.st.pages[id].data, off, src))))
 	}
+}
+
+func (f *Flash) andPrivate(sector, off uint32, src []byte) {
 	p := &f.own.private[f.own.find(sector)]
 	p.grow(int(off) + len(src))
 	andBytes(p.data[off:], src)
 	p.data = trim(p.data)
-	if id, crc, ok := f.st.find(p.data); ok {
-		f.setPage(sector, id)
-	} else if f.st.metBefore(crc) {
-		if id, ok := f.st.admit(p.data, crc, f.st.limits.copiedPages); ok {
-			f.setPage(sector, id)
-		}
-	}
+}
+
+// andInto makes the content old AND src in buf.
+func andInto(buf, old []byte, off uint32, src []byte) []byte {
+	n := max(len(old), int(off)+len(src))
+	fill(buf[copy(buf, old):n])
+	andBytes(buf[off:], src)
+	return buf[:n]
 }
 
 // grow makes data writable and at least n bytes long.

@@ -20,7 +20,7 @@ func (f *Flash) program(addr uint32, src []byte, shared bool) error {
 	if len(src) == 0 {
 		return nil
 	}
-	if !f.slow {
+	if !f.slow || f.uneventful(addr, uint32(len(src))) {
 		commands, d := f.programCost(addr, uint32(len(src)))
 		if f.cutAt == 0 || f.clock+d <= f.cutAt {
 			f.clock += d
@@ -30,12 +30,29 @@ func (f *Flash) program(addr uint32, src []byte, shared bool) error {
 			return nil
 		}
 	}
+	first := addr / SectorSize
 	for len(src) > 0 {
 		n := f.slicing.nextProgram(addr, uint32(len(src)))
 		f.programCommand(addr, src[:n])
 		addr, src = addr+n, src[n:]
 	}
+	for s := first; s <= (addr-1)/SectorSize; s++ {
+		f.share(s)
+	}
 	return nil
+}
+
+// uneventful reports whether nobody interferes with program commands in the range.
+func (f *Flash) uneventful(addr, n uint32) bool {
+	if f.extra.injector != nil {
+		return false
+	}
+	for _, x := range f.extra.faults {
+		if lo, hi := x.overlap(addr, n); x.Kind == FaultProgramFails && lo < hi {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *Flash) programCells(addr uint32, src []byte, shared bool) {
@@ -68,7 +85,7 @@ func (f *Flash) programCommand(addr uint32, src []byte) {
 		spare(eff, t.progress, t.seed)
 	}
 	f.failProgram(op, eff)
-	f.programCells(addr, eff, false)
+	f.andPart(addr/SectorSize, addr%SectorSize, eff)
 	if t.mode != CutNone {
 		f.loseAt(t)
 	}

@@ -55,6 +55,8 @@ type Store struct {
 	sequences map[sequence]uint64
 	lastSeq   uint64
 	answers   map[question]any
+
+	buf [SectorSize]byte // where a chip builds a content before it is looked up
 }
 
 // page is a content without its trailing FF bytes.

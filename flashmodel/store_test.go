@@ -46,6 +46,19 @@ func TestUniqueContentStaysPrivate(t *testing.T) {
 	require.Equal(t, 32, st.Stats().PageBytes, "trailing FF costs nothing")
 }
 
+// What single commands leave on the way through an operation does not fill the Store.
+func TestPartsOfAnOperationStayOutside(t *testing.T) {
+	st, chip := NewStore(), chipOf(t, "1MB")
+	src := make([]byte, SectorSize)
+	noise(src, 1)
+	for range 5 {
+		f := New(st, chip)
+		f.SetInjector(&opLog{})
+		require.NoError(t, f.Program(0x10000, src))
+	}
+	require.Equal(t, 1, st.Stats().Pages)
+}
+
 func TestForksAreIndependent(t *testing.T) {
 	a := New(NewStore(), chipOf(t, "1MB"))
 	require.NoError(t, a.Program(0x1000, []byte{0xf0}))

@@ -104,7 +104,7 @@ func (e *EFuse) Commit(w *Batch) Err {
 	}
 	result := OK
 	for b := User; ; b-- {
-		if coded[b] != (Words{}) && !(b == System && result != OK) {
+		if coded[b] != (Words{}) && (b != System || result == OK) {
 			e.burn(b, coded[b])
 			now := e.Words(b)
 			for i, want := range w.bits[b] {
