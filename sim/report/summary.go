@@ -45,8 +45,8 @@ func (r *Result) WriteSummary(w io.Writer, s Style) {
 	if r.Verdict == VerdictPass {
 		verdict = "passed"
 	}
-	fmt.Fprintf(w, "\n  %s %-34s %s   virtual %s   wall %s   seed %d\n", s.mark(r.Verdict == VerdictPass, ""),
-		s.paint("1", r.Scenario), verdict, Clock(seconds(r.VirtualSeconds)), wall(r.WallSeconds), r.Seed)
+	fmt.Fprintf(w, "\n  %s %s %s   virtual %s   wall %s   seed %d\n", s.mark(r.Verdict == VerdictPass, ""),
+		s.paint("1", fmt.Sprintf("%-34s", r.Scenario)), verdict, Clock(seconds(r.VirtualSeconds)), wall(r.WallSeconds), r.Seed)
 	if r.Error != "" {
 		fmt.Fprintf(w, "    %s\n", r.Error)
 	}
@@ -192,11 +192,11 @@ func (r *Result) numbers() [][2]string {
 	}
 	t := r.Traffic
 	if t.MQTTMessagesIn+t.MQTTMessagesOut > 0 {
-		lines = append(lines, [2]string{"cloud", fmt.Sprintf("%s in %s MQTT messages out, %s in, %s connects, %s throttled",
-			mebi(t.MQTTBytesIn+t.MQTTBytesOut), Thousands(t.MQTTMessagesOut), Thousands(t.MQTTMessagesIn), Thousands(t.Connects), Thousands(t.Throttled))})
+		lines = append(lines, [2]string{"cloud", fmt.Sprintf("%s MQTT messages out (%s), %s in (%s), %s connects, %s throttled",
+			Thousands(t.MQTTMessagesOut), mebi(t.MQTTBytesOut), Thousands(t.MQTTMessagesIn), mebi(t.MQTTBytesIn), Thousands(t.Connects), Thousands(t.Throttled))})
 	}
 	if r.Flash.BytesProgrammed > 0 {
-		lines = append(lines, [2]string{"flash", fmt.Sprintf("%s programmed, %s sectors erased, at most %s times the same, %s power cuts",
+		lines = append(lines, [2]string{"flash", fmt.Sprintf("%s programmed, %s sectors erased, most worn sector %s erases, %s power cuts",
 			mebi(r.Flash.BytesProgrammed), Thousands(r.Flash.SectorsErased), Thousands(r.Flash.MaxWear), Thousands(r.Flash.PowerCuts))})
 	}
 	speed := ""
