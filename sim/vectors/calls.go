@@ -39,6 +39,13 @@ type step struct {
 	} `json:"exp"`
 }
 
+func (s *step) name() string {
+	if s.Do == "call" {
+		return s.Fn
+	}
+	return s.Do
+}
+
 // outcome is what a step gave.
 type outcome struct {
 	end    string
@@ -85,7 +92,7 @@ func replayCalls(kind bootloader.Kind) func(*Tables, json.RawMessage) error {
 		}
 		for i := range v.Steps {
 			if err := d.step(&v.Steps[i]); err != nil {
-				return fmt.Errorf("step %d %s%s: %w", i, v.Steps[i].Do, v.Steps[i].Fn, err)
+				return fmt.Errorf("step %d %s: %w", i, v.Steps[i].name(), err)
 			}
 		}
 		return nil
@@ -125,8 +132,12 @@ func (d *device) step(s *step) error {
 	var out outcome
 	var err error
 	run := func() { out, err = d.call(s) }
-	if s.Do == "boot" {
+	switch s.Do {
+	case "boot":
 		run = func() { out = d.boot() }
+	case "call":
+	default:
+		return fmt.Errorf("unknown step %q", s.Do)
 	}
 	if flashmodel.LosesPower(run) {
 		out = outcome{end: "cut"}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -117,7 +118,7 @@ func (s Suite) Run(dir string, t *Tables) (Result, error) {
 		case err == nil:
 			r.Passed++
 		case len(r.Failed) < shownFailed:
-			r.Failed = append(r.Failed, fmt.Sprintf("%s: %v", idOf(lines[i]), err))
+			r.Failed = append(r.Failed, idOf(lines[i])+": "+strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 		r.Total++
 	}
