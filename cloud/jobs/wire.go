@@ -24,6 +24,21 @@ func (s *Service) Handle(now time.Time, thing, rest string, payload []byte) Repl
 	if err == nil {
 		return Reply{rest + "/accepted", body}
 	}
+	return s.rejected(at, rest, token, err)
+}
+
+// Refuse answers a request with an error of the caller's, without carrying it
+// out: RequestThrottled or InternalError.
+func (s *Service) Refuse(now time.Time, rest string, payload []byte, code, message string) Reply {
+	var r request
+	token := ""
+	if decode(payload, &r) == nil && r.ClientToken != nil && len(*r.ClientToken) <= maxToken {
+		token = *r.ClientToken
+	}
+	return s.rejected(now.UnixNano(), rest, token, &DataError{Code: code, Message: message})
+}
+
+func (s *Service) rejected(at int64, rest, token string, err *DataError) Reply {
 	b := append(make([]byte, 0, 160), `{"code":"`...)
 	b = append(b, err.Code...)
 	b = append(b, `","message":`...)

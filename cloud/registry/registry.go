@@ -357,6 +357,26 @@ func (r *Registry) DeleteThingGroup(name string) (left []string, err error) {
 	return left, nil
 }
 
+// ListThingsInThingGroup returns the things of a group by joining, with
+// recursive those of its sub-groups too.
+func (r *Registry) ListThingsInThingGroup(name string, recursive bool) ([]string, error) {
+	g := r.groups[name]
+	if g == nil {
+		return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", name)
+	}
+	if recursive {
+		out, _ := r.Group(name)
+		return out, nil
+	}
+	out := make([]string, 0, g.count)
+	for _, t := range g.members {
+		if t != nil {
+			out = append(out, t.name)
+		}
+	}
+	return out, nil
+}
+
 // ListThingGroups returns the names of all groups by creation.
 func (r *Registry) ListThingGroups() []string {
 	out := make([]string, 0, len(r.groupIDs))
@@ -486,8 +506,8 @@ func (r *Registry) Certificate(fp pki.Fingerprint) *Certificate { return r.certs
 // Active reports whether the certificate may be used.
 func (c *Certificate) Active() bool { return c.status == Active }
 
-// certificate finds a certificate by id or ARN.
-func (r *Registry) certificate(id string) (*Certificate, error) {
+// FindCertificate finds a certificate by id or ARN.
+func (r *Registry) FindCertificate(id string) (*Certificate, error) {
 	if kind, name, ok := r.realm.Split(id); ok && kind == "cert" {
 		id = name
 	}
@@ -514,7 +534,7 @@ type CertificateDescription struct {
 
 // DescribeCertificate tells about a certificate, given its id or ARN.
 func (r *Registry) DescribeCertificate(id string) (CertificateDescription, error) {
-	c, err := r.certificate(id)
+	c, err := r.FindCertificate(id)
 	if err != nil {
 		return CertificateDescription{}, err
 	}
@@ -523,7 +543,7 @@ func (r *Registry) DescribeCertificate(id string) (CertificateDescription, error
 
 // UpdateCertificate sets a certificate's status.
 func (r *Registry) UpdateCertificate(id, status string) error {
-	c, err := r.certificate(id)
+	c, err := r.FindCertificate(id)
 	if err != nil {
 		return err
 	}
@@ -538,7 +558,7 @@ func (r *Registry) UpdateCertificate(id, status string) error {
 // DeleteCertificate removes an inactive certificate that is attached to
 // nothing; force removes policies with it.
 func (r *Registry) DeleteCertificate(id string, force bool) error {
-	c, err := r.certificate(id)
+	c, err := r.FindCertificate(id)
 	switch {
 	case err != nil:
 		return err
@@ -564,7 +584,7 @@ func (r *Registry) AttachThingPrincipal(thing, principal string, exclusive bool)
 	if err != nil {
 		return err
 	}
-	c, err := r.certificate(principal)
+	c, err := r.FindCertificate(principal)
 	if err != nil {
 		return err
 	}
@@ -586,7 +606,7 @@ func (r *Registry) DetachThingPrincipal(thing, principal string) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.certificate(principal)
+	c, err := r.FindCertificate(principal)
 	if err != nil {
 		return err
 	}
@@ -616,7 +636,7 @@ func (r *Registry) ListThingPrincipals(thing string) ([]string, error) {
 func (r *Registry) target(arn string) (*[]*policy, error) {
 	switch kind, name, _ := r.realm.Split(arn); kind {
 	case "cert":
-		c, err := r.certificate(name)
+		c, err := r.FindCertificate(name)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,309 @@
+// Package cloud is an AWS IoT OTA cloud in one value: bucket, signer, registry,
+// Jobs, file delivery, OTA updates and the message broker, as pure state
+// machines that are driven with the time as an argument.
+//
+//	operator calls ----+                        +---- S3 requests (Client)
+//	                   v                        v
+//	frames in -> broker -> jobs, streams    bucket <- signer, ota, streams
+//	                   |
+//	                   v
+//	             Outbox: frames out
+//
+// Nothing happens by itself: Wake does what is due, NextWake says when that is.
+// A Cloud is not safe for concurrent use; a live server guards it with one lock.
+//
+// Two kinds of caller: the virtual network uses Open, Receive, Drop and Outbox.
+// A real MQTT broker uses Authenticate, Authorize, Handle and Deliveries, with
+// Config.External set.
+package cloud
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/otasim/otasim/cloud/agenda"
+	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/broker"
+	"github.com/otasim/otasim/cloud/bucket"
+	"github.com/otasim/otasim/cloud/jobs"
+	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/cloud/quota"
+	"github.com/otasim/otasim/cloud/registry"
+	"github.com/otasim/otasim/cloud/signer"
+	"github.com/otasim/otasim/cloud/streams"
+)
+
+// Names that callers of this package need.
+type (
+	ConnID    = broker.ConnID
+	Out       = broker.Out
+	Principal = registry.Principal
+)
+
+// Switches gather the disputed points of all services; zero values are the
+// documented defaults.
+type Switches struct {
+	Jobs    jobs.Switches
+	Streams streams.Switches
+	OTA     ota.Switches
+	Broker  broker.Switches
+}
+
+// Config is what a Cloud is made of. Zero values have defaults, but for Epoch.
+type Config struct {
+	Region  string // default us-east-1
+	Account string // 12 digits, default 123456789012
+	Seed    [32]byte
+	Epoch   time.Time    // the time of New; certificates are valid around it
+	Quotas  quota.Limits // nil is aws-default; see quota.Named
+	// Metered applies the quotas on control plane calls from the start.
+	// Otherwise they apply from StartMetering on, so that a fleet can be set up.
+	Metered  bool
+	Switches Switches
+	// External says that a real broker carries the messages: notifications go
+	// to Deliveries instead of to the virtual connections.
+	External bool
+	// StepTime, SigningTime and DeletionTime are the durations of background
+	// steps; defaults 1 s, 2 s and 1 s.
+	StepTime, SigningTime, DeletionTime time.Duration
+	// Fault makes a background step of an OTA update fail.
+	Fault func(otaUpdateID string, step ota.Step) error
+}
+
+// Cloud is the whole service of one account in one region.
+type Cloud struct {
+	cfg      Config
+	realm    aws.Realm
+	agenda   agenda.Agenda
+	pki      *pki.Authority
+	registry *registry.Registry
+	bucket   *bucket.Service
+	signer   *signer.Service
+	streams  *streams.Service
+	jobs     *jobs.Service
+	ota      *ota.Service
+	broker   *broker.Broker
+	chain    [][]byte
+	metered  bool
+	rates    map[quota.Name]*quota.Rate
+	pending  []Delivery
+}
+
+// New makes a cloud at the time cfg.Epoch.
+func New(cfg Config) (*Cloud, error) {
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	if cfg.Account == "" {
+		cfg.Account = "123456789012"
+	}
+	if cfg.Quotas == nil {
+		l, err := quota.Named("aws-default")
+		if err != nil {
+			return nil, err
+		}
+		cfg.Quotas = l
+	}
+	for n := range cfg.Quotas {
+		if !quota.Known(n) {
+			return nil, fmt.Errorf("cloud: unknown quota %q", n)
+		}
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&cfg.StepTime, time.Second)
+	def(&cfg.SigningTime, 2*time.Second)
+	def(&cfg.DeletionTime, time.Second)
+	seed := aws.Seed(cfg.Seed)
+	c := &Cloud{cfg: cfg, realm: aws.Realm{Region: cfg.Region, Account: cfg.Account}, metered: cfg.Metered, rates: map[quota.Name]*quota.Rate{}}
+	var err error
+	if c.pki, err = pki.New(seed.Sub("pki"), cfg.Epoch); err != nil {
+		return nil, err
+	}
+	if c.chain, _, err = c.pki.Server(c.Host()); err != nil {
+		return nil, err
+	}
+	c.registry = registry.New(c.realm, seed.Sub("registry"))
+	c.bucket = bucket.New(c.realm, seed.Sub("bucket"), cfg.Epoch)
+	objects := objects{c.bucket}
+	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime})
+	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
+	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
+		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document})
+	c.ota = ota.New(ota.Config{Realm: c.realm, Seed: seed.Sub("ota"), Agenda: &c.agenda, Signer: c.signer, Streams: c.streams, Jobs: c.jobs,
+		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault})
+	c.broker = broker.New(broker.Config{Agenda: &c.agenda, Registry: c.registry, Authority: c.pki, Chain: c.chain, Services: services{c},
+		Limits: cfg.Quotas, Switches: cfg.Switches.Broker, Epoch: cfg.Epoch})
+	return c, nil
+}
+
+// Host is the name of the data endpoint, which its certificate carries.
+func (c *Cloud) Host() string { return "data-ats.iot." + c.cfg.Region + ".amazonaws.com" }
+
+// PKI issues the cloud's certificates and verifies those of devices.
+func (c *Cloud) PKI() *pki.Authority { return c.pki }
+
+// StartMetering applies the control plane quotas from now on.
+func (c *Cloud) StartMetering() { c.metered = true }
+
+// Open makes a transport connection known.
+func (c *Cloud) Open(now time.Time, conn ConnID) { c.broker.Open(conn) }
+
+// Receive takes one frame from a connection. Its effects are in Outbox.
+func (c *Cloud) Receive(now time.Time, conn ConnID, f protocol.Frame) {
+	c.bucket.SetTime(now)
+	c.broker.Receive(now, conn, f)
+	c.flush(now)
+}
+
+// Drop tells that a transport is gone without DISCONNECT.
+func (c *Cloud) Drop(now time.Time, conn ConnID) { c.broker.Drop(now, conn) }
+
+// Outbox hands out frames and closings since the last call, in order. The slice
+// is good until the next call of Outbox.
+func (c *Cloud) Outbox() []Out { return c.broker.Outbox() }
+
+// NextWake is when something is due next. It is exact but for keep-alives,
+// which look again when the connection has been heard meanwhile.
+func (c *Cloud) NextWake() (time.Time, bool) {
+	due, ok := c.agenda.Next()
+	if !ok {
+		return time.Time{}, false
+	}
+	return time.Unix(0, due).UTC(), true
+}
+
+// Wake does everything that is due at now: rollouts, timeouts, keep-alives,
+// session expiry, signing, the steps of OTA updates, deletions.
+func (c *Cloud) Wake(now time.Time) {
+	c.bucket.SetTime(now)
+	c.agenda.Run(now.UnixNano())
+	c.flush(now)
+}
+
+// flush publishes what the Jobs service has announced.
+func (c *Cloud) flush(now time.Time) {
+	for _, n := range c.jobs.Notifications() {
+		topic := notification(n.Thing, n.Kind)
+		if c.cfg.External {
+			c.pending = append(c.pending, Delivery{Topic: topic, Payload: n.Payload, QoS: 1})
+		} else {
+			c.broker.Publish(now.UnixNano(), topic, n.Payload)
+		}
+	}
+}
+
+func notification(thing string, kind jobs.NotifyKind) string {
+	if kind == jobs.NotifyNext {
+		return protocol.JobsNotifyNext(thing)
+	}
+	return protocol.JobsNotify(thing)
+}
+
+func (c *Cloud) listening(thing string, kind jobs.NotifyKind) bool {
+	return c.cfg.External || c.broker.Listening(notification(thing, kind))
+}
+
+// services connects the broker with Jobs and file delivery.
+type services struct{ c *Cloud }
+
+func (s services) Jobs(now time.Time, thing, rest string, payload []byte) broker.Reply {
+	name := quota.JobsReads
+	if rest == "start-next" || strings.HasSuffix(rest, "/update") {
+		name = quota.JobsWrites
+	}
+	if !s.c.rate(name).Allow(now.UnixNano()) {
+		r := s.c.jobs.Refuse(now, rest, payload, jobs.RequestThrottled, "The request rate of the account is exceeded.")
+		return broker.Reply{Topic: r.Topic, Payload: r.Payload}
+	}
+	r := s.c.jobs.Handle(now, thing, rest, payload)
+	return broker.Reply{Topic: r.Topic, Payload: r.Payload}
+}
+
+func (s services) Streams(out []broker.Reply, name, rest string, payload []byte) []broker.Reply {
+	return s.c.streams.Handle(out, name, rest, payload)
+}
+
+// rate is the token bucket of a quota.
+func (c *Cloud) rate(n quota.Name) *quota.Rate {
+	r := c.rates[n]
+	if r == nil {
+		r = &quota.Rate{PerSecond: c.cfg.Quotas[n]}
+		c.rates[n] = r
+	}
+	return r
+}
+
+// meter applies a control plane quota.
+func (c *Cloud) meter(now time.Time, n quota.Name) error {
+	if c.metered && !c.rate(n).Allow(now.UnixNano()) {
+		return aws.Throttling.Because("Rate exceeded")
+	}
+	return nil
+}
+
+// Stats is what the cloud has carried and refused.
+type Stats struct {
+	broker.Stats
+	HTTPRequests, HTTPBytes uint64
+}
+
+// Stats returns the counters as of now.
+func (c *Cloud) Stats(now time.Time) Stats {
+	s := c.bucket.Stats()
+	return Stats{c.broker.Stats(now), s.Requests, s.Bytes}
+}
+
+// S3 returns a client whose requests reach the bucket without a socket, and the
+// endpoint to put in front of /bucket/key.
+func (c *Cloud) S3() (client *http.Client, endpoint string) {
+	return c.bucket.Client(), c.bucket.Endpoint()
+}
+
+// S3Handler answers S3 requests behind a listener. SetTime dates what they write.
+func (c *Cloud) S3Handler() http.Handler { return c.bucket.Handler() }
+
+// SetTime sets the bucket's clock for requests that come through S3.
+func (c *Cloud) SetTime(now time.Time) { c.bucket.SetTime(now) }
+
+// objects lets the services reach the bucket by S3 requests.
+type objects struct{ b *bucket.Service }
+
+func (o objects) Get(b, key, version string) (streams.Object, error) {
+	obj, err := o.b.Get(b, key, version)
+	return streams.Object{Data: obj.Data, ETag: obj.ETag}, err
+}
+
+func (o objects) Head(b, key, version string) (int64, string, error) {
+	return o.b.Head(b, key, version)
+}
+
+func (o objects) Read(b, key, version string) ([]byte, error) {
+	obj, err := o.b.Get(b, key, version)
+	return obj.Data, err
+}
+
+func (o objects) Write(b, key string, data []byte) (string, error) { return o.b.Put(b, key, data) }
+
+// document reads a documentSource: an S3 URL, path style or with the bucket in
+// front of the host.
+func (o objects) document(url string) (string, error) {
+	rest, ok := strings.CutPrefix(url, "https://")
+	if !ok {
+		return "", fmt.Errorf("cloud: documentSource %.80q is not an https URL", url)
+	}
+	host, path, _ := strings.Cut(rest, "/")
+	b, key, _ := strings.Cut(path, "/")
+	if name, _, ok := strings.Cut(host, ".s3"); ok && name != "" {
+		b, key = name, path
+	}
+	obj, err := o.b.Get(b, key, "")
+	return string(obj.Data), err
+}

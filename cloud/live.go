@@ -1,0 +1,73 @@
+package cloud
+
+import (
+	"strings"
+	"time"
+
+	"github.com/otasim/otasim/cloud/broker/rules"
+)
+
+// Delivery is a message that a real broker carries out: to one client directly,
+// subscribed or not, or to all subscribers of a topic.
+type Delivery struct {
+	Direct   bool
+	ClientID string // of a direct one
+	Topic    string
+	Payload  []byte
+	QoS      byte
+}
+
+// Authenticate decides on a CONNECT over a verified TLS connection: the chain
+// must be the authority's, registered and active, the policies must allow the
+// client id. code is that of the CONNACK, 0 for welcome; the principal belongs
+// to the connection.
+func (c *Cloud) Authenticate(now time.Time, chain [][]byte, clientID string) (p Principal, code byte) {
+	cert, alert := c.broker.Verify(now, chain)
+	if cert == nil || alert != 0 {
+		return Principal{}, rules.NotAuthorized
+	}
+	p = Principal{Certificate: cert, ClientID: clientID}
+	return p, c.broker.Admit(now, p)
+}
+
+// Authorize decides on an action ("iot:Subscribe") on a resource without its
+// ARN prefix ("topicfilter/a/b").
+func (c *Cloud) Authorize(p Principal, action, resource string) bool {
+	kind, name, ok := strings.Cut(resource, "/")
+	return ok && c.registry.Authorize(p, action, kind, name)
+}
+
+// AuthorizePublish decides on a client's PUBLISH: topic rules, payload limit,
+// reserved topics, policies. A refusal ends the connection.
+func (c *Cloud) AuthorizePublish(p Principal, topic string, payload int, retain bool) bool {
+	return c.broker.Check(p, topic, payload, retain) == nil
+}
+
+// Handle takes an authorized publish. One on a reserved topic is answered by
+// Jobs or file delivery; ok is false for an ordinary topic, which the broker
+// routes by itself. Notifications that follow are in Deliveries.
+func (c *Cloud) Handle(now time.Time, clientID, topic string, payload []byte) (out []Delivery, ok bool) {
+	c.bucket.SetTime(now)
+	use, thing, name, rest := rules.Classify(topic)
+	prefix := topic[:len(topic)-len(rest)]
+	switch use {
+	case rules.Jobs:
+		r := services{c}.Jobs(now, thing, rest, payload)
+		out = append(out, Delivery{Direct: true, ClientID: clientID, Topic: prefix + r.Topic, Payload: r.Payload})
+	case rules.Streams:
+		for _, r := range c.streams.Handle(nil, name, rest, payload) {
+			out = append(out, Delivery{Topic: prefix + r.Topic, Payload: r.Payload, QoS: 1})
+		}
+	default:
+		return nil, use == rules.Forbidden
+	}
+	c.flush(now)
+	return out, true
+}
+
+// Deliveries hands out the notifications since the last call, in order.
+func (c *Cloud) Deliveries() []Delivery {
+	out := c.pending
+	c.pending = nil
+	return out
+}

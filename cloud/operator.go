@@ -1,0 +1,329 @@
+package cloud
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"time"
+
+	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/jobs"
+	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/quota"
+	"github.com/otasim/otasim/cloud/registry"
+	"github.com/otasim/otasim/cloud/signer"
+	"github.com/otasim/otasim/cloud/streams"
+)
+
+// What follows is the operator's side: AWS operation names, AWS shapes, and
+// *aws.Exception errors. Every call carries the time it happens at.
+
+// ARN is the resource name of a thing, thinggroup, cert, policy, job, stream or
+// otaupdate.
+func (c *Cloud) ARN(kind, name string) string { return c.realm.ARN(kind, name) }
+
+// CreateThing registers a thing.
+func (c *Cloud) CreateThing(now time.Time, name, typeName string, attributes map[string]string) (registry.ThingDescription, error) {
+	if err := c.meter(now, quota.CreateThing); err != nil {
+		return registry.ThingDescription{}, err
+	}
+	return c.registry.CreateThing(name, typeName, attributes)
+}
+
+// DescribeThing tells about a thing.
+func (c *Cloud) DescribeThing(now time.Time, name string) (registry.ThingDescription, error) {
+	if err := c.meter(now, quota.DescribeThing); err != nil {
+		return registry.ThingDescription{}, err
+	}
+	return c.registry.DescribeThing(name)
+}
+
+// UpdateThing sets or merges attributes.
+func (c *Cloud) UpdateThing(now time.Time, name string, attributes map[string]string, merge bool, expectedVersion int64) error {
+	if err := c.meter(now, quota.UpdateThing); err != nil {
+		return err
+	}
+	return c.registry.UpdateThing(name, attributes, merge, expectedVersion)
+}
+
+// DeleteThing removes a thing without principals; its executions are REMOVED.
+func (c *Cloud) DeleteThing(now time.Time, name string) error {
+	existed := c.registry.Thing(name)
+	if err := c.registry.DeleteThing(name); err != nil || !existed {
+		return err
+	}
+	c.jobs.ThingDeleted(now, name)
+	c.flush(now)
+	return nil
+}
+
+// ListThings returns the names of all things, oldest first.
+func (c *Cloud) ListThings() []string { return c.registry.ListThings() }
+
+// CreateThingGroup makes a thing group.
+func (c *Cloud) CreateThingGroup(now time.Time, r registry.CreateThingGroupRequest) (registry.ThingGroupResponse, error) {
+	if err := c.meter(now, quota.CreateThingGroup); err != nil {
+		return registry.ThingGroupResponse{}, err
+	}
+	return c.registry.CreateThingGroup(now, r)
+}
+
+// DeleteThingGroup removes a thing group; its things leave it.
+func (c *Cloud) DeleteThingGroup(now time.Time, name string) error {
+	left, err := c.registry.DeleteThingGroup(name)
+	for _, thing := range left {
+		c.jobs.MembershipChanged(now, thing)
+	}
+	c.flush(now)
+	return err
+}
+
+// AddThingToThingGroup puts a thing into a group. CONTINUOUS jobs notice.
+func (c *Cloud) AddThingToThingGroup(now time.Time, thing, group string) error {
+	if err := c.meter(now, quota.AddThingToGroup); err != nil {
+		return err
+	}
+	if err := c.registry.AddThingToThingGroup(thing, group); err != nil {
+		return err
+	}
+	c.jobs.MembershipChanged(now, thing)
+	c.flush(now)
+	return nil
+}
+
+// RemoveThingFromThingGroup takes a thing out of a group.
+func (c *Cloud) RemoveThingFromThingGroup(now time.Time, thing, group string) error {
+	if err := c.registry.RemoveThingFromThingGroup(thing, group); err != nil {
+		return err
+	}
+	c.jobs.MembershipChanged(now, thing)
+	c.flush(now)
+	return nil
+}
+
+// ListThingsInThingGroup returns the things of a group, with recursive those of
+// its sub-groups too.
+func (c *Cloud) ListThingsInThingGroup(group string, recursive bool) ([]string, error) {
+	return c.registry.ListThingsInThingGroup(group, recursive)
+}
+
+// RegisterCertificateWithoutCA registers a device certificate by its DER. An
+// empty status is ACTIVE.
+func (c *Cloud) RegisterCertificateWithoutCA(now time.Time, der []byte, status string) (registry.CertificateResponse, error) {
+	return c.registry.RegisterCertificate(now, der, sha256.Sum256(der), status)
+}
+
+// UpdateCertificate sets a certificate's status. Connections that use one that
+// is no longer ACTIVE end.
+func (c *Cloud) UpdateCertificate(now time.Time, id, status string) error {
+	if err := c.registry.UpdateCertificate(id, status); err != nil {
+		return err
+	}
+	if status != registry.Active {
+		cert, err := c.registry.FindCertificate(id)
+		if err != nil {
+			return err
+		}
+		c.broker.Cut(now, cert)
+	}
+	return nil
+}
+
+// DescribeCertificate tells about a certificate.
+func (c *Cloud) DescribeCertificate(id string) (registry.CertificateDescription, error) {
+	return c.registry.DescribeCertificate(id)
+}
+
+// DeleteCertificate removes a certificate that is not ACTIVE.
+func (c *Cloud) DeleteCertificate(id string, force bool) error {
+	return c.registry.DeleteCertificate(id, force)
+}
+
+// AttachThingPrincipal binds a certificate, by ARN or id, to a thing.
+func (c *Cloud) AttachThingPrincipal(thing, principal string) error {
+	return c.registry.AttachThingPrincipal(thing, principal, false)
+}
+
+// DetachThingPrincipal ends the binding.
+func (c *Cloud) DetachThingPrincipal(thing, principal string) error {
+	return c.registry.DetachThingPrincipal(thing, principal)
+}
+
+// CreatePolicy stores a policy document.
+func (c *Cloud) CreatePolicy(now time.Time, name, document string) (registry.PolicyResponse, error) {
+	return c.registry.CreatePolicy(now, name, document)
+}
+
+// OTAPolicy is the standard policy document of devices that take updates.
+func (c *Cloud) OTAPolicy() string { return registry.OTAPolicy(c.realm) }
+
+// AttachPolicy attaches a policy to a certificate or a thing group.
+func (c *Cloud) AttachPolicy(now time.Time, name, targetARN string) error {
+	if err := c.meter(now, quota.AttachPolicy); err != nil {
+		return err
+	}
+	return c.registry.AttachPolicy(name, targetARN)
+}
+
+// DetachPolicy ends an attachment.
+func (c *Cloud) DetachPolicy(name, targetARN string) error {
+	return c.registry.DetachPolicy(name, targetARN)
+}
+
+// Registry is the registry itself, for what has no operation of its own here.
+// Changes of membership and certificates must go through the operations above.
+func (c *Cloud) Registry() *registry.Registry { return c.registry }
+
+// ImportCertificate imports a code-signing certificate with its key and returns
+// its ARN, as AWS Certificate Manager does.
+func (c *Cloud) ImportCertificate(der []byte, key *ecdsa.PrivateKey) (arn string, err error) {
+	return c.signer.ImportCertificate(der, key)
+}
+
+// PutSigningProfile creates a signing profile.
+func (c *Cloud) PutSigningProfile(p signer.Profile) (signer.Profile, error) {
+	return c.signer.PutSigningProfile(p)
+}
+
+// StartSigningJob begins a signing job of its own; it ends in a later Wake.
+func (c *Cloud) StartSigningJob(now time.Time, r signer.StartRequest) (jobID string, err error) {
+	return c.signer.StartSigningJob(now, r, nil)
+}
+
+// DescribeSigningJob tells about a signing job.
+func (c *Cloud) DescribeSigningJob(id string) (signer.Job, error) {
+	return c.signer.DescribeSigningJob(id)
+}
+
+// CreateStream makes a stream.
+func (c *Cloud) CreateStream(now time.Time, r streams.CreateRequest) (streams.Response, error) {
+	c.bucket.SetTime(now)
+	return c.streams.CreateStream(now, r)
+}
+
+// UpdateStream changes a stream and raises its version.
+func (c *Cloud) UpdateStream(now time.Time, r streams.CreateRequest) (streams.Response, error) {
+	c.bucket.SetTime(now)
+	return c.streams.UpdateStream(now, r)
+}
+
+// DescribeStream tells about a stream.
+func (c *Cloud) DescribeStream(id string) (streams.Info, error) { return c.streams.DescribeStream(id) }
+
+// DeleteStream removes a stream.
+func (c *Cloud) DeleteStream(id string) error { return c.streams.DeleteStream(id) }
+
+// CreateOTAUpdate accepts an OTA update; signing, stream and job follow in
+// later Wakes.
+func (c *Cloud) CreateOTAUpdate(now time.Time, r ota.CreateRequest) (ota.CreateResponse, error) {
+	if err := c.meter(now, quota.CreateOTAUpdate); err != nil {
+		return ota.CreateResponse{}, err
+	}
+	return c.ota.CreateOTAUpdate(now, r)
+}
+
+// GetOTAUpdate tells about an OTA update.
+func (c *Cloud) GetOTAUpdate(now time.Time, id string) (ota.Info, error) {
+	if err := c.meter(now, quota.GetOTAUpdate); err != nil {
+		return ota.Info{}, err
+	}
+	return c.ota.GetOTAUpdate(id)
+}
+
+// ListOTAUpdates lists OTA updates.
+func (c *Cloud) ListOTAUpdates(status string) []ota.Summary { return c.ota.ListOTAUpdates(status) }
+
+// DeleteOTAUpdate removes an OTA update.
+func (c *Cloud) DeleteOTAUpdate(now time.Time, id string, deleteStream, forceDeleteAWSJob bool) error {
+	if err := c.meter(now, quota.DeleteOTAUpdate); err != nil {
+		return err
+	}
+	defer c.flush(now)
+	return c.ota.DeleteOTAUpdate(now, id, deleteStream, forceDeleteAWSJob)
+}
+
+// CreateJob accepts a job; its first executions are created by the next Wake.
+func (c *Cloud) CreateJob(now time.Time, r jobs.CreateJobRequest) (jobs.JobResponse, error) {
+	if err := c.meter(now, quota.JobControl); err != nil {
+		return jobs.JobResponse{}, err
+	}
+	c.bucket.SetTime(now)
+	return c.jobs.CreateJob(now, r)
+}
+
+// DescribeJob tells about a job.
+func (c *Cloud) DescribeJob(id string) (jobs.Job, error) { return c.jobs.DescribeJob(id) }
+
+// UpdateJob changes the settings of a job.
+func (c *Cloud) UpdateJob(now time.Time, id string, r jobs.UpdateJobRequest) error {
+	return c.jobs.UpdateJob(now, id, r)
+}
+
+// GetJobDocument returns a job's document as stored.
+func (c *Cloud) GetJobDocument(id string) (string, error) { return c.jobs.GetJobDocument(id) }
+
+// CancelJob cancels a job.
+func (c *Cloud) CancelJob(now time.Time, id string, r jobs.CancelJobRequest) (jobs.JobResponse, error) {
+	defer c.flush(now)
+	return c.jobs.CancelJob(now, id, r)
+}
+
+// DeleteJob deletes a job; it is gone after a later Wake.
+func (c *Cloud) DeleteJob(now time.Time, id string, force bool) error {
+	return c.jobs.DeleteJob(now, id, force)
+}
+
+// AssociateTargetsWithJob adds targets to a CONTINUOUS job.
+func (c *Cloud) AssociateTargetsWithJob(now time.Time, id string, targets []string, comment string) (jobs.JobResponse, error) {
+	defer c.flush(now)
+	return c.jobs.AssociateTargetsWithJob(now, id, targets, comment)
+}
+
+// ListJobs lists jobs, newest first.
+func (c *Cloud) ListJobs(status, targetSelection string, maxResults int, nextToken string) ([]jobs.JobSummary, string, error) {
+	return c.jobs.ListJobs(status, targetSelection, maxResults, nextToken)
+}
+
+// ListJobExecutionsForJob lists a job's executions, oldest first.
+func (c *Cloud) ListJobExecutionsForJob(id, status string, maxResults int, nextToken string) ([]jobs.ExecutionForJob, string, error) {
+	return c.jobs.ListJobExecutionsForJob(id, status, maxResults, nextToken)
+}
+
+// ListJobExecutionsForThing lists a thing's executions, newest first.
+func (c *Cloud) ListJobExecutionsForThing(thing, status, jobID string, maxResults int, nextToken string) ([]jobs.ExecutionForThing, string, error) {
+	return c.jobs.ListJobExecutionsForThing(thing, status, jobID, maxResults, nextToken)
+}
+
+// DescribeJobExecution tells about one execution; number 0 is the latest.
+func (c *Cloud) DescribeJobExecution(now time.Time, thing, jobID string, number int64) (jobs.Execution, error) {
+	return c.jobs.DescribeJobExecution(now, thing, jobID, number)
+}
+
+// CancelJobExecution cancels one execution.
+func (c *Cloud) CancelJobExecution(now time.Time, thing, jobID string, r jobs.CancelJobExecutionRequest) error {
+	defer c.flush(now)
+	return c.jobs.CancelJobExecution(now, thing, jobID, r)
+}
+
+// DeleteJobExecution removes one attempt.
+func (c *Cloud) DeleteJobExecution(now time.Time, thing, jobID string, number int64, force bool) error {
+	defer c.flush(now)
+	return c.jobs.DeleteJobExecution(now, thing, jobID, number, force)
+}
+
+// CreateBucket makes a bucket with versioning, by S3 requests.
+func (c *Cloud) CreateBucket(now time.Time, name string) error {
+	c.bucket.SetTime(now)
+	return c.bucket.CreateBucket(name)
+}
+
+// PutObject stores an object by an S3 request and returns its version id.
+func (c *Cloud) PutObject(now time.Time, bucket, key string, data []byte) (versionID string, err error) {
+	c.bucket.SetTime(now)
+	return c.bucket.Put(bucket, key, data)
+}
+
+// IsThrottled reports whether an error is a rate refusal, to be tried again.
+func IsThrottled(err error) bool {
+	e, ok := err.(*aws.Exception)
+	return ok && e.Name == aws.Throttling.Name
+}
