@@ -30,6 +30,7 @@ var Suites = []Suite{
 	{File: "flash/ota_ops_idf5_rb1_ar0", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
 	{File: "flash/ota_ops_idf5_rb1_ar1", Replay: replayCalls(bootloader.IDF55), Needs: []string{"images"}},
 	{File: "flash/partition_table", Replay: replayPartitionTable},
+	{File: "flash/flash_encrypt", Replay: replayFlashEncrypt},
 	{File: "flash/nvs", Replay: replayNVS},
 	{File: "flash/image_info", Replay: replayImageInfo, Needs: []string{"images"}},
 	{File: "flash/image_info_upstream", Replay: replayImageInfo, Needs: []string{"upstream_files"}},
