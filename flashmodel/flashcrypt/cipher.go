@@ -21,8 +21,10 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	mathbits "math/bits"
 	"slices"
 
 	"golang.org/x/crypto/xts"
@@ -39,12 +41,12 @@ var (
 	ErrKeyLength        = errors.New("key_length")
 	ErrAddressAlignment = errors.New("address_alignment")
 	ErrDataLength       = errors.New("data_length")
-	ErrKey              = errors.New("tool_crash") // equal halves of an XTS key
+	ErrCrash            = errors.New("tool_crash") // equal halves of an XTS key, a range beyond 4 GiB
 )
 
 // Error is a refused key, address or length, with the message of the host tool.
 type Error struct {
-	Class   error // ErrKeyLength, ErrAddressAlignment, ErrDataLength or ErrKey
+	Class   error // ErrKeyLength, ErrAddressAlignment, ErrDataLength or ErrCrash
 	Message string
 }
 
@@ -54,7 +56,7 @@ func (e *Error) Unwrap() error { return e.Class }
 
 // Exit is the exit status of the host tool.
 func (e *Error) Exit() int {
-	if e.Class == ErrKey {
+	if e.Class == ErrCrash {
 		return 1
 	}
 	return 2
@@ -84,9 +86,48 @@ func checkKeyLength(key []byte) *Error {
 
 // esp32 is the scheme of the ESP32.
 type esp32 struct {
-	key [32]byte
-	// taps are the key bits that each address bit, from bit 5 to bit 23, turns over.
-	taps [19][32]byte
+	key    bits
+	ranges bits // the key bits that FLASH_CRYPT_CONFIG lets the address change
+}
+
+// bits are 256 bits as a number, least significant word first.
+type bits [4]uint64
+
+// Groups of key bits, the most significant first. Groups of 19 bits take the
+// address bits 23 to 5, the others as many from bit 5 up.
+var groups = [16]int{19, 19, 19, 10, 19, 19, 19, 8, 19, 19, 19, 6, 19, 19, 19, 4}
+
+// The lowest bits of the groups of 19, those of the others, and all bits of the
+// others.
+var wholeGroups, shortGroups, shortMask = func() (whole, short, mask bits) {
+	at := 256
+	for _, n := range groups {
+		at -= n
+		if n == 19 {
+			whole.set(at)
+			continue
+		}
+		short.set(at)
+		for i := range n {
+			mask.set(at + i)
+		}
+	}
+	return whole, short, mask
+}()
+
+func (b *bits) set(i int) { b[i/64] |= 1 << (i % 64) }
+
+// times is the product modulo 2 to the 256th.
+func (b bits) times(n uint64) bits {
+	var out bits
+	var carry uint64
+	for i, w := range b {
+		hi, lo := mathbits.Mul64(w, n)
+		var c uint64
+		out[i], c = mathbits.Add64(lo, carry, 0)
+		carry = hi + c
+	}
+	return out
 }
 
 // NewESP32 takes a key of 32 bytes, or of 24 (3/4 coding scheme), and the four
@@ -96,31 +137,28 @@ func NewESP32(key []byte, config uint8) (Cipher, error) {
 	if err := checkKeyLength(key); err != nil {
 		return nil, err
 	}
-	c := &esp32{}
 	switch len(key) {
 	case 32:
-		copy(c.key[:], key)
 	case 24:
-		copy(c.key[copy(c.key[:], key):], key[8:16])
+		key = slices.Concat(key, key[8:16])
 	default:
 		return nil, refuse(ErrKeyLength, "ESP32 supports only 192 and 256-bit keys. Provided key is %d bits. "+
 			"Use --aes_xts for other chips.", len(key)*8)
 	}
-	bit := 0
-	for _, last := range [4]int{14, 12, 10, 8} {
-		for _, from := range [4]int{23, 23, 23, last} {
-			for a := from; a >= 5; a-- {
-				if config>>quarter(bit)&1 != 0 {
-					c.taps[a-5][bit/8] |= 0x80 >> (bit % 8)
-				}
-				bit++
-			}
+	c := &esp32{}
+	for i := range c.key {
+		c.key[3-i] = binary.BigEndian.Uint64(key[8*i:])
+	}
+	for i := range 256 {
+		if config>>quarter(i)&1 != 0 {
+			c.ranges.set(255 - i)
 		}
 	}
 	return c, nil
 }
 
-// quarter is the bit of FLASH_CRYPT_CONFIG that rules a key bit.
+// quarter is the bit of FLASH_CRYPT_CONFIG that rules a key bit, counted from
+// the first bit of the first byte.
 func quarter(bit int) int {
 	switch {
 	case bit < 67:
@@ -133,14 +171,15 @@ func quarter(bit int) int {
 	return 3
 }
 
-func (c *esp32) row(addr uint32) cipher.Block {
-	key := c.key
-	for i, tap := range &c.taps {
-		if addr>>(5+i)&1 != 0 {
-			for k := range key {
-				key[k] ^= tap[k]
-			}
-		}
+// row returns the cipher of the row at an address. Beyond 16 MiB, where no
+// ESP32 has flash, the address bits run over into the next groups, as they do
+// in the host tool.
+func (c *esp32) row(addr uint64) cipher.Block {
+	whole, short := wholeGroups.times(addr/RowSize), shortGroups.times(addr/RowSize)
+	var key [32]byte
+	for i := range whole {
+		tweak := (whole[i] | short[i]&shortMask[i]) & c.ranges[i]
+		binary.BigEndian.PutUint64(key[24-8*i:], c.key[i]^tweak)
 	}
 	b, err := aes.NewCipher(key[:])
 	if err != nil {
@@ -153,8 +192,8 @@ func (c *esp32) row(addr uint32) cipher.Block {
 func (c *esp32) each(addr uint32, b []byte, fn func(cipher.Block, []byte)) {
 	var row cipher.Block
 	for at := 0; at < len(b); at += BlockSize {
-		if row == nil || (addr+uint32(at))%RowSize == 0 {
-			row = c.row(addr + uint32(at))
+		if block := uint64(addr) + uint64(at); row == nil || block%RowSize == 0 {
+			row = c.row(block)
 		}
 		part := b[at : at+BlockSize]
 		slices.Reverse(part)
@@ -190,7 +229,7 @@ func NewXTS(key []byte) (Cipher, error) {
 		key = sum[:]
 	}
 	if half := len(key) / 2; slices.Equal(key[:half], key[half:]) {
-		return nil, refuse(ErrKey, "In XTS mode duplicated keys are not allowed")
+		return nil, refuse(ErrCrash, "In XTS mode duplicated keys are not allowed")
 	}
 	c, err := xts.NewCipher(aes.NewCipher, key)
 	if err != nil {

@@ -30,6 +30,8 @@ func (s Scheme) prepare(key []byte, addr uint32, n int) (Cipher, error) {
 		return nil, refuse(ErrDataLength, "Input data length (%d) must be a multiple of 16.", n)
 	case s.XTS && n == 0:
 		return nil, refuse(ErrDataLength, "Input data must be longer than 0.")
+	case s.XTS && uint64(addr)+uint64(n) > 1<<32:
+		return nil, refuse(ErrCrash, "%d bytes at %#x leave the address space", n, addr)
 	}
 	return c, nil
 }
