@@ -13,6 +13,7 @@ import (
 // boot is the bootloader while it runs.
 type boot struct {
 	flash *flashmodel.Flash
+	mem   flashmodel.NOR // flash, decrypted if flash encryption is on
 	fuse  *efuse.EFuse
 	cfg   *Config
 	reset ResetReason
@@ -30,6 +31,7 @@ type boot struct {
 // any of them (flashmodel.PowerLost passes through).
 func Boot(f *flashmodel.Flash, fuse *efuse.EFuse, cfg Config, reset ResetReason) Verdict {
 	b := boot{flash: f, fuse: fuse, cfg: &cfg, reset: reset, since: f.Clock()}
+	b.mem = Memory(f, fuse, cfg.Image.Chip, bootGranularity)
 	b.v.Index, b.v.StartIndex, b.v.Record = IndexInvalid, IndexInvalid, -1
 	if !cfg.VectorSlicing {
 		f.SetSlicing(flashmodel.SliceBootloader)
@@ -83,7 +85,7 @@ func (b *boot) flashSize() (uint32, bool) {
 		return b.cfg.FlashSize, true
 	}
 	var raw [image.HeaderSize]byte
-	if b.flash.Read(b.cfg.ImageOffset, raw[:]) != nil || raw[0] != image.Magic {
+	if b.mem.Read(b.cfg.ImageOffset, raw[:]) != nil || raw[0] != image.Magic {
 		return 0, false
 	}
 	h, err := image.DecodeHeader(raw[:])
@@ -111,11 +113,14 @@ func (b *boot) loadTable(limit uint32) bool {
 		read, name = partition.LoadBootloader2018, "boot table 2018"
 	}
 	load := func() *loaded {
-		t, err := read(b.flash, at, limit)
+		t, err := read(b.mem, at, limit)
 		return &loaded{limit, t, t.BootSlots(), err}
 	}
-	l := flashmodel.Remember(b.flash, name, at, partition.TableSize, load)
-	if l.limit != limit {
+	var l *loaded
+	if b.mem == flashmodel.NOR(b.flash) {
+		l = flashmodel.Remember(b.flash, name, at, partition.TableSize, load)
+	}
+	if l == nil || l.limit != limit {
 		l = load()
 	}
 	if l.err != partition.OK {
@@ -182,7 +187,7 @@ func (b *boot) readRecords() bool {
 	}
 	for i := range b.records {
 		var raw [otadata.EntrySize]byte
-		if b.flash.Read(p.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
+		if b.mem.Read(p.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
 			b.fail("otadata cannot be read")
 			return false
 		}
@@ -196,10 +201,10 @@ func (b *boot) readRecords() bool {
 func (b *boot) writeRecord(i int, e otadata.Entry) {
 	b.records[i] = e
 	at := b.slots.OTAData.Offset + uint32(i)*otadata.SectorSize
-	err := b.flash.Erase(at&^(flashmodel.SectorSize-1), flashmodel.SectorSize)
+	err := b.mem.Erase(at&^(flashmodel.SectorSize-1), flashmodel.SectorSize)
 	if err == nil {
 		raw := e.Encode()
-		err = b.flash.Program(at, raw[:])
+		err = b.mem.Program(at, raw[:])
 	}
 	if err != nil {
 		b.log('E', "boot", "Error in write_otadata operation")

@@ -75,7 +75,7 @@ func (b *boot) try(index int) bool {
 		return false
 	}
 	b.v.Tried = append(b.v.Tried, p.Label)
-	m, err := image.Verify(b.flash, p.Offset, p.Size, b.options())
+	m, err := image.Verify(b.mem, p.Offset, p.Size, b.options())
 	b.readTime(m.ImageLen)
 	b.logImage(&m, err)
 	if err != image.OK {

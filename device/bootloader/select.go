@@ -141,7 +141,7 @@ func (b *boot) descriptor(p partition.Record) (image.Descriptor, bool) {
 	if p.Offset == 0 {
 		return image.Descriptor{}, false
 	}
-	d, err := image.ReadDescriptor(b.flash, p.Offset)
+	d, err := image.ReadDescriptor(b.mem, p.Offset)
 	return d, err == nil
 }
 

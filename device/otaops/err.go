@@ -24,6 +24,7 @@ import (
 	"math"
 
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/flashcrypt"
 )
 
 // Err is a return code (esp_err_t), or the way in which a call did not return.
@@ -82,6 +83,10 @@ func fromFlash(err error) Err {
 		return Abort
 	case errors.Is(err, flashmodel.ErrReadOnly):
 		return NotAllowed
+	}
+	var refused flashcrypt.Err
+	if errors.As(err, &refused) {
+		return Err(refused)
 	}
 	return InvalidArg
 }

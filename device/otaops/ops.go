@@ -16,6 +16,7 @@ import (
 type Ops struct {
 	State
 	flash   *flashmodel.Flash
+	mem     flashmodel.NOR // flash, decrypted if flash encryption is on
 	fuse    *efuse.EFuse
 	cfg     *bootloader.Config
 	app     *appTable
@@ -37,6 +38,7 @@ type appTable struct {
 // cfg must not change while Ops is in use.
 func New(f *flashmodel.Flash, fuse *efuse.EFuse, cfg *bootloader.Config, running partition.Record) *Ops {
 	o := &Ops{flash: f, fuse: fuse, cfg: cfg, running: running}
+	o.mem = bootloader.Memory(f, fuse, cfg.Image.Chip, bootloader.AppGranularity)
 	o.loadTable()
 	return o
 }
@@ -46,6 +48,7 @@ func New(f *flashmodel.Flash, fuse *efuse.EFuse, cfg *bootloader.Config, running
 func (o *Ops) On(f *flashmodel.Flash, fuse *efuse.EFuse) *Ops {
 	c := *o
 	c.flash, c.fuse = f, fuse
+	c.mem = bootloader.Memory(f, fuse, c.cfg.Image.Chip, bootloader.AppGranularity)
 	return &c
 }
 
@@ -59,10 +62,27 @@ func (o *Ops) loadTable() {
 	if !md5 {
 		name = "app table without MD5"
 	}
-	o.app = flashmodel.Remember(o.flash, name, at, partition.SectorSize, func() *appTable {
-		records, err := partition.LoadApp(o.flash, at, md5)
+	load := func() *appTable {
+		records, err := partition.LoadApp(o.mem, at, md5)
 		return indexTable(records, err)
-	})
+	}
+	if o.plain() {
+		o.app = flashmodel.Remember(o.flash, name, at, partition.SectorSize, load)
+	} else {
+		o.app = load()
+	}
+}
+
+// plain reports that flash encryption is off.
+func (o *Ops) plain() bool { return o.mem == flashmodel.NOR(o.flash) }
+
+// of is the flash as the calls for a partition see it: only encrypted
+// partitions are decrypted and encrypted.
+func (o *Ops) of(p *partition.Record) flashmodel.NOR {
+	if p.EncryptedBy(!o.plain()) {
+		return o.mem
+	}
+	return o.flash
 }
 
 func indexTable(records partition.Table, err partition.Err) *appTable {
@@ -137,7 +157,7 @@ func (o *Ops) records() (e [2]otadata.Entry, ok bool) {
 	}
 	for i := range e {
 		var raw [otadata.EntrySize]byte
-		if o.flash.Read(p.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
+		if o.mem.Read(p.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
 			return e, false
 		}
 		e[i], _ = otadata.Decode(raw[:])
@@ -179,13 +199,16 @@ func (o *Ops) program(p *partition.Record, at uint32, data []byte) Err {
 	if err := checkWrite(p, at, uint32(len(data))); err != OK {
 		return err
 	}
-	return fromFlash(o.flash.Program(p.Offset+at, data))
+	return fromFlash(o.of(p).Program(p.Offset+at, data))
 }
 
 // programShared is program for data that never changes afterwards.
 func (o *Ops) programShared(p *partition.Record, at uint32, data []byte) Err {
 	if err := checkWrite(p, at, uint32(len(data))); err != OK {
 		return err
+	}
+	if m := o.of(p); m != flashmodel.NOR(o.flash) {
+		return fromFlash(m.Program(p.Offset+at, data))
 	}
 	return fromFlash(o.flash.ProgramShared(p.Offset+at, data))
 }
@@ -207,7 +230,7 @@ func checkWrite(p *partition.Record, at, n uint32) Err {
 func (o *Ops) verify(p *partition.Record) Err {
 	opt := o.cfg.Image
 	opt.Mode, opt.AntiRollback = image.AppVerify, o.antiRollback()
-	m, err := image.Verify(o.flash, p.Offset, p.Size, opt)
+	m, err := image.Verify(o.mem, p.Offset, p.Size, opt)
 	if o.cfg.ReadRate != 0 {
 		o.flash.Advance(time.Duration(uint64(m.ImageLen) * uint64(time.Second) / uint64(o.cfg.ReadRate)))
 	}

@@ -182,7 +182,7 @@ func (o *Ops) Description(p *partition.Record) (image.Descriptor, Err) {
 	case image.DescriptorOffset+image.DescriptorSize > p.Size:
 		return image.Descriptor{}, InvalidSize
 	}
-	d, err := image.ReadDescriptor(o.flash, p.Offset)
+	d, err := image.ReadDescriptor(o.of(p), p.Offset)
 	if err != nil {
 		return image.Descriptor{}, NotFound
 	}

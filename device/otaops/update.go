@@ -159,7 +159,7 @@ func (o *Ops) Write(h Handle, data []byte) Err {
 	if u.wrote == 0 && u.partial == 0 && len(data) > 0 && !o.startsWell(&u, data) {
 		return ValidateFailed
 	}
-	if o.encrypted(&u) {
+	if !o.plain() {
 		return o.writeUnits(u, data)
 	}
 	if err := o.programShared(o.record(int(u.staging)), u.wrote, data); err != OK {
@@ -197,11 +197,8 @@ func (o *Ops) startsWell(u *update, data []byte) bool {
 	return true
 }
 
-// encrypted reports whether writes to the update go through flash encryption,
-// which takes whole units of 16 bytes.
-func (o *Ops) encrypted(u *update) bool { return o.fuse.FlashEncryption() }
-
-// writeUnits gathers bytes until a 16-byte unit is full.
+// writeUnits gathers bytes until a 16-byte unit is full: flash encryption takes
+// whole units.
 func (o *Ops) writeUnits(u update, data []byte) Err {
 	p := o.record(int(u.staging))
 	if u.partial != 0 {
@@ -245,7 +242,7 @@ func (o *Ops) WriteWithOffset(h Handle, data []byte, offset uint32) Err {
 	if u.lazy {
 		return Abort
 	}
-	if o.encrypted(&u) && len(data)%len(u.unit) != 0 {
+	if !o.plain() && len(data)%len(u.unit) != 0 {
 		return InvalidArg
 	}
 	if err := o.programShared(o.record(int(u.staging)), offset, data); err != OK {
@@ -290,7 +287,7 @@ func (o *Ops) finish(u *update) Err {
 		if limit == 0 {
 			limit = o.flash.Size()
 		}
-		if _, err := partition.LoadBootloader(o.flash, staging.Offset, limit); err != partition.OK {
+		if _, err := partition.LoadBootloader(o.mem, staging.Offset, limit); err != partition.OK {
 			return ValidateFailed
 		}
 	}
@@ -311,7 +308,7 @@ func (o *Ops) copyPartition(dst, src *partition.Record) Err {
 	buf := make([]byte, flashmodel.SectorSize)
 	for at := uint32(0); at < dst.Size; {
 		b := buf[:min(dst.Size-at, uint32(len(buf)))]
-		if err := fromFlash(o.flash.Read(src.Offset+at, b)); err != OK {
+		if err := fromFlash(o.of(src).Read(src.Offset+at, b)); err != OK {
 			return err
 		}
 		if err := o.program(dst, at, b); err != OK {

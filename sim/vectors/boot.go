@@ -46,6 +46,7 @@ func replayBoot(t *Tables, line json.RawMessage) error {
 		want = fmt.Sprint(*v.Exp.StartIndex)
 	}
 	errs := []error{
+		c.rest(),
 		differ("end", got.End.String(), v.Exp.End),
 		differ("start index", index, want),
 		differ("started app", started(got), text(v.Exp.Boot)),

@@ -113,22 +113,36 @@ func (c *chip) count() uint64 {
 	return s.Programs + s.Erases
 }
 
-// records are the two otadata records in hex. Bytes behind them must be erased.
+// records are the two otadata records in hex.
 func (c *chip) records() (out [2]string, err error) {
 	if c.at < 0 {
 		return out, nil
 	}
 	for i := range out {
-		var b [otadata.SectorSize]byte
+		var b [otadata.EntrySize]byte
 		if err := c.flash.Read(uint32(c.at)+uint32(i)*otadata.SectorSize, b[:]); err != nil {
 			return out, err
 		}
-		out[i] = hex.EncodeToString(b[:otadata.EntrySize])
-		if n := strings.Count(string(b[otadata.EntrySize:]), "\xff"); n != len(b)-otadata.EntrySize {
-			return out, fmt.Errorf("otadata sector %d holds more than a record", i)
-		}
+		out[i] = hex.EncodeToString(b[:])
 	}
 	return out, nil
+}
+
+// rest checks that nothing but the records is in the otadata sectors.
+func (c *chip) rest() error {
+	if c.at < 0 {
+		return nil
+	}
+	for i := range uint32(2) {
+		b := make([]byte, otadata.SectorSize-otadata.EntrySize)
+		if err := c.flash.Read(uint32(c.at)+i*otadata.SectorSize+otadata.EntrySize, b); err != nil {
+			return err
+		}
+		if strings.Trim(string(b), "\xff") != "" {
+			return fmt.Errorf("otadata sector %d holds more than a record", i)
+		}
+	}
+	return nil
 }
 
 // differ reports the first value that is not the recorded one.
