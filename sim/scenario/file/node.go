@@ -85,9 +85,12 @@ func (n *Node) Width() int {
 // maxNodes bounds what a file may unfold to with aliases.
 const maxNodes = 200_000
 
+// lineEnds are the line breaks of YAML.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
 // Parse reads one YAML document. A file that is not YAML gives one problem and no node.
 func Parse(src *Source, text []byte) (*Node, []Problem) {
-	src.Lines = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	src.Lines = strings.Split(lineEnds.Replace(string(text)), "\n")
 	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
 		return nil, []Problem{syntaxProblem(src, err)}
@@ -127,11 +130,17 @@ type parser struct {
 }
 
 func (p *parser) fail(y *yaml.Node, text, help string) {
-	p.problems = append(p.problems, Problem{Src: p.src, Line: y.Line, Col: y.Column, Width: max(1, len([]rune(y.Value))), Text: text, Help: help})
+	n := p.at(y)
+	p.problems = append(p.problems, Problem{Src: p.src, Line: n.Line, Col: n.Col, Width: max(1, len([]rune(y.Value))), Text: text, Help: help})
+}
+
+// at is a node at the place of y. A YAML parser may count lines in its own way, or not at all for what is not written.
+func (p *parser) at(y *yaml.Node) *Node {
+	return &Node{Src: p.src, Line: min(max(y.Line, 1), len(p.src.Lines)), Col: max(y.Column, 1)}
 }
 
 func (p *parser) convert(y *yaml.Node, depth int) *Node {
-	n := &Node{Src: p.src, Line: y.Line, Col: y.Column}
+	n := p.at(y)
 	if p.count++; p.count > maxNodes || depth > 100 {
 		if p.count <= maxNodes+1 || depth == 101 {
 			p.fail(y, "the file is too deep or too large", "")
@@ -179,7 +188,8 @@ func (p *parser) convert(y *yaml.Node, depth int) *Node {
 }
 
 func (p *parser) scalar(y *yaml.Node) *Node {
-	n := &Node{Src: p.src, Line: y.Line, Col: y.Column, Value: y.Value, Tag: y.ShortTag()}
+	n := p.at(y)
+	n.Value, n.Tag = y.Value, y.ShortTag()
 	n.Block = y.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	n.Quoted = y.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
 	if n.Tag == "!!null" {
