@@ -81,7 +81,9 @@ func (b *boot) try(index int) bool {
 	if err != image.OK {
 		return false
 	}
-	b.logf('I', "boot", "Loaded app from partition at offset 0x%x", p.Offset)
+	if b.cfg.KeepLog {
+		b.logf('I', "boot", "Loaded app from partition at offset 0x%x", p.Offset)
+	}
 	b.v.Image = m
 	return true
 }

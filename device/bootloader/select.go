@@ -23,7 +23,9 @@ func (b *boot) selectStock() (index int, ok bool) {
 	active := -1
 	if b.cfg.antiRollback() {
 		b.log('I', "boot", "Enabled a check secure version of app for anti rollback")
-		b.logf('I', "boot", "Secure version (from eFuse) = %d", b.fuse.SecureVersion(b.cfg.secVerBits()))
+		if b.cfg.KeepLog {
+			b.logf('I', "boot", "Secure version (from eFuse) = %d", b.fuse.SecureVersion(b.cfg.secVerBits()))
+		}
 		if b.records[0].Initial() && b.records[1].Initial() {
 			b.log('I', "boot", "otadata[0..1] in initial state")
 			b.initial = true
