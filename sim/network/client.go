@@ -131,6 +131,9 @@ func (c *Client) reset() {
 // PowerOff drops the connection without a byte on the wire, as a reset does.
 func (c *Client) PowerOff() { c.reset() }
 
+// Alive reports whether there is a connection, or an attempt at one.
+func (c *Client) Alive() bool { return c.state != offline }
+
 // Online reports whether CONNACK has been received.
 func (c *Client) Online() bool { return c.state == online }
 
