@@ -51,7 +51,7 @@ func Metrics() []string { return append(slices.Clone(durations), rates...) }
 
 var (
 	metricPattern    = regexp.MustCompile(`^([a-z0-9_]+)(?:\{group: ?([^{}]+)\})?$`)
-	thresholdPattern = regexp.MustCompile(`^(p\(([0-9.]+)\)|min|max|avg|med|count|rate) *(<=|>=|<|>) *(.+)$`)
+	thresholdPattern = regexp.MustCompile(`^(p\(([0-9.]+)\)|min|max|avg|med|count|rate) *(<=|>=|<|>) *([^<>= ].*)$`)
 )
 
 // ParseThreshold reads the metric and the expression of a threshold. parse reads a duration and a share.

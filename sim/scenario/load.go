@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -45,16 +46,16 @@ func Load(path string, opt Options) (*Scenario, []Problem, error) {
 	}
 	var f file.Scenario
 	problems = append(problems, file.Decode(root, &f)...)
-	b := &builder{f: &f, s: &Scenario{Path: path, opt: opt}}
+	b := &builder{f: &f, s: &Scenario{Path: path}}
+	if opt.Devices > 0 && !failed(problems) {
+		if b.s.Scaled, err = scale(f.Fleet.Groups, opt.Devices); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		}
+	}
 	b.build()
 	problems = append(problems, b.problems...)
 	if opt.Seed != nil {
 		b.s.Seed = *opt.Seed
-	}
-	if opt.Devices > 0 && !failed(problems) {
-		if err := scale(b.s, opt.Devices); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrUsage, err)
-		}
 	}
 	if opt.Variant == "" {
 		// Each variant is a scenario of its own and must be as good.
@@ -137,59 +138,58 @@ func applyVariant(root *file.Node, name string) []Problem {
 	return problems
 }
 
-// scale changes the group counts to n devices in all, in proportion, by largest remainder.
-func scale(s *Scenario, n int) error {
-	groups := s.Fleet.Groups
-	if n < len(groups) {
-		return fmt.Errorf("--devices %d: there are %d groups, and each keeps at least one device", n, len(groups))
-	}
-	total := s.Devices()
-	if n == total {
-		return nil
-	}
-	s.Scaled = true
-	order := make([]int, len(groups))
-	remainder := make([]uint64, len(groups))
-	left := n
+// scale changes the group counts to n devices in all. It reports whether that changed any.
+func scale(groups []file.Group, n int) (bool, error) {
+	counts := make([]int, len(groups))
 	for i := range groups {
-		product := uint64(groups[i].Count) * uint64(n)
-		groups[i].Count = int(product / uint64(total))
+		counts[i] = int(groups[i].Count.Value)
+	}
+	scaled, err := spread(counts, n)
+	if err != nil {
+		return false, err
+	}
+	for i := range groups {
+		groups[i].Count.Value = int64(scaled[i])
+	}
+	return !slices.Equal(counts, scaled), nil
+}
+
+// spread divides n in proportion to counts, by largest remainder; every part is at least one.
+func spread(counts []int, n int) ([]int, error) {
+	if n < len(counts) {
+		return nil, fmt.Errorf("--devices %d: there are %d groups, and each keeps at least one device", n, len(counts))
+	}
+	total := 0
+	for _, c := range counts {
+		total += c
+	}
+	out := make([]int, len(counts))
+	order := make([]int, len(counts))
+	remainder := make([]uint64, len(counts))
+	left := n
+	for i, c := range counts {
+		product := uint64(c) * uint64(n)
+		out[i] = int(product / uint64(total))
 		remainder[i] = product % uint64(total)
-		left -= groups[i].Count
+		left -= out[i]
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case remainder[a] > remainder[b]:
-			return -1
-		case remainder[a] < remainder[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(remainder[b], remainder[a]) })
 	for _, i := range order[:left] {
-		groups[i].Count++
+		out[i]++
 	}
-	// A group that came out empty takes a device from the largest one.
-	for i := range groups {
-		if groups[i].Count == 0 {
+	// A part that came out empty takes one from the largest.
+	for i := range out {
+		if out[i] == 0 {
 			largest := 0
-			for k := range groups {
-				if groups[k].Count > groups[largest].Count {
+			for k := range out {
+				if out[k] > out[largest] {
 					largest = k
 				}
 			}
-			groups[largest].Count--
-			groups[i].Count++
+			out[largest]--
+			out[i]++
 		}
 	}
-	for _, e := range s.Events {
-		if r := e.Reprovision; r != nil && r.Group != "" {
-			r.Count = min(r.Count, s.Group(r.Group).Count)
-			if len(r.NewNames) > r.Count {
-				r.NewNames = r.NewNames[:r.Count]
-			}
-		}
-	}
-	return nil
+	return out, nil
 }

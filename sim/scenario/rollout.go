@@ -398,7 +398,10 @@ func (b *builder) reprovision(a *file.Reprovision) *Reprovision {
 		if a.Count.Node == nil {
 			b.fail(a.Group.Node, "", "how many devices of the group? give count")
 		}
-		if g := b.groups[r.Group]; g != nil && r.Count > g.Count {
+		if g := b.groups[r.Group]; g != nil && r.Count > g.Count && b.s.Scaled {
+			r.Count = g.Count
+			r.NewNames = r.NewNames[:min(len(r.NewNames), r.Count)]
+		} else if g != nil && r.Count > g.Count {
 			b.fail(a.Count.Node, "", "group %s has %d devices", g.Name, g.Count)
 		}
 		n = r.Count
