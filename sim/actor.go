@@ -1,0 +1,301 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/fault"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/network"
+	"github.com/otasim/otasim/sim/trace"
+)
+
+// msg is what actors send each other and themselves.
+type msg struct {
+	kind  msgKind
+	gen   uint32 // connection of the sender's or receiver's MQTT client
+	frame protocol.Frame
+}
+
+type msgKind uint8
+
+const (
+	msgWake     msgKind = iota // own timer
+	msgFrame                   // a frame on the connection gen
+	msgPowerOn                 // mains power arrives
+	msgCut                     // mains power fails now, if still planned for now
+	msgPowerOff                // mains power is switched off; nothing switches it on again by itself
+	msgMake                    // the factory delivers: frame.Head is the thing name, frame.Body the NVS partition
+)
+
+// actor is one device in virtual time: the machine, its MQTT client and its half
+// of the link. Only its shard touches it.
+type actor struct {
+	id      int32
+	dev     *device.Device
+	sess    *session
+	client  network.Client
+	up      network.Direction
+	link    *network.Link
+	chain   trace.Chain
+	wake    time.Duration     // of the msgWake in the queue, 0: none
+	cutAt   time.Duration     // power fails then, 0: not planned
+	cutBy   *fault.PowerCut   // the cut under way
+	cuts    []*fault.PowerCut // those that wait for their point
+	group   int32
+	name    string // thing name
+	view    view
+	trial   string          // slot of the image on trial, "" if none
+	ran     []time.Duration // by firmware image: when it was last started; nil if no attack asks
+	hit     []int           // faults that struck and from which it has not yet recovered
+	looked  bool            // view must be read again after this step
+	started bool            // an application started in this step
+	active  bool            // has something in hand, or has lost power for a while
+}
+
+// idle reports whether the device has nothing in hand but its timers.
+func (a *actor) idle() bool {
+	p := a.dev.Phase()
+	return p == device.PhaseIdle || p == device.PhaseOff || p == device.PhaseBricked
+}
+
+func (a *actor) powered() bool { return a.dev != nil && a.dev.Phase() != device.PhaseOff }
+
+// shard is what the actors of one worker share.
+type shard struct {
+	w        *world
+	k        *kernel.Shard[msg]
+	factory  *factory
+	sessions sessions
+	roots    network.Roots
+	bodies   trace.Bodies
+	packet   protocol.Packet
+	out      []network.Output
+	posts    []network.Output
+	tallies  []tally // by group
+	faults   []faultCount
+	resets   [4]int // by the argument of device.PointBoot
+	changed  []changedDevice
+	dirty    bool   // a view changed since the last barrier
+	active   int    // devices with something in hand, or without power for a while
+	stepping *actor // whose hooks run
+}
+
+// device runs one event of a device.
+func (sh *shard) device(e *kernel.Event[msg]) {
+	a := &sh.w.devs[e.Dst]
+	now := time.Duration(e.At)
+	if a.dev != nil && e.Msg.kind != msgCut && a.dev.BusyUntil() > now {
+		// The CPU is in a flash command or a digest: the event waits its turn.
+		if e.Msg.kind == msgWake {
+			a.wake = a.dev.BusyUntil()
+		}
+		sh.k.Send(e.Dst, a.dev.BusyUntil(), e.Msg)
+		return
+	}
+	switch e.Msg.kind {
+	case msgWake:
+		if now != a.wake {
+			return // another one was set for an earlier time
+		}
+		a.wake = 0
+		if !a.powered() {
+			return
+		}
+		sh.out = a.client.Wake(now, sh.out[:0])
+		sh.flush(a)
+		if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
+			sh.step(a, now, device.Event{Kind: device.Wake})
+		}
+	case msgFrame:
+		if !a.powered() {
+			return
+		}
+		if e.Msg.gen != a.client.Gen || !a.client.Alive() {
+			// A segment for a connection this TCP stack does not know: it answers RST.
+			if e.Msg.frame.Kind != protocol.FrameClose {
+				sh.transmit(a, now, e.Msg.gen, protocol.Frame{Kind: protocol.FrameClose}, 0)
+			}
+			return
+		}
+		a.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
+		a.chain.Bytes(e.Msg.frame.Head)
+		a.chain.Fold(sh.bodies.Sum(e.Msg.frame.Body))
+		sh.out = a.client.Receive(now, now, sh.w.epoch, e.Msg.frame, &sh.roots, &sh.packet, sh.out[:0])
+		sh.flush(a)
+	case msgPowerOn:
+		if a.dev != nil && !a.powered() {
+			sh.step(a, now, device.Event{Kind: device.PowerOn})
+		}
+	case msgCut:
+		if a.cutAt == now {
+			sh.lost(a, now)
+		}
+	case msgPowerOff:
+		if a.powered() {
+			sh.lost(a, now)
+		}
+	case msgMake:
+		a.chain.Bytes(e.Msg.frame.Body)
+		if a.powered() {
+			sh.lost(a, now)
+		}
+		if err := sh.make(e.Dst, string(e.Msg.frame.Head), e.Msg.frame.Body); err != nil {
+			panic(fmt.Sprintf("sim: device %d, of a kind that was made before: %v", e.Dst, err))
+		}
+		sh.step(a, now, device.Event{Kind: device.PowerOn})
+	}
+	sh.after(a, now)
+}
+
+// after looks at a device whose event is over.
+func (sh *shard) after(a *actor, now time.Duration) {
+	if a.dev == nil {
+		return
+	}
+	if a.looked {
+		a.looked = false
+		sh.look(a, now)
+	}
+	idle := a.idle()
+	if a.sess != nil && idle {
+		sh.sessions.park(a)
+	}
+	if active := !idle || len(a.hit) > 0 && !a.powered(); active != a.active {
+		a.active = active
+		if active {
+			sh.active++
+		} else {
+			sh.active--
+		}
+	}
+	next, ok := a.dev.NextWake()
+	if at, alive := a.client.NextWake(); alive && (!ok || at < next) {
+		next, ok = at, true
+	}
+	if !ok || !a.powered() {
+		return
+	}
+	if next = max(next, now, a.dev.BusyUntil()); a.wake == 0 || next < a.wake {
+		a.wake = next
+		sh.k.Send(a.id, next, msg{kind: msgWake})
+	}
+}
+
+// flush carries out what the MQTT client put out: frames for the link, events for
+// the device.
+func (sh *shard) flush(a *actor) {
+	for i := range sh.out {
+		if o := &sh.out[i]; o.IsPost {
+			sh.transmit(a, o.At, a.client.Gen, o.Frame, o.Bytes)
+		} else if a.powered() {
+			sh.step(a, o.At, o.Event)
+		}
+	}
+	clear(sh.out)
+}
+
+// step runs one event of the machine and puts its network operations on the link.
+func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
+	a.chain.Fold(uint64(now)<<8 | uint64(ev.Kind) | 0x80)
+	sh.stepping = a
+	lost := sh.sessions.step(a, now, ev)
+	sh.stepping = nil
+	f := a.dev.Flash()
+	st := f.Stats()
+	a.chain.Fold(uint64(f.Clock()))
+	a.chain.Fold(st.Programs<<32 ^ st.Erases<<16 ^ st.BytesProgrammed)
+	if lost {
+		sh.lost(a, f.Clock())
+		return
+	}
+	rtt := 2 * a.link.Latency
+	for _, op := range a.dev.Ops() {
+		sh.posts = a.client.Do(op, rtt, sh.posts[:0])
+		for i := range sh.posts {
+			sh.transmit(a, sh.posts[i].At, a.client.Gen, sh.posts[i].Frame, sh.posts[i].Bytes)
+		}
+	}
+	clear(sh.posts)
+}
+
+// transmit puts a frame on the uplink.
+func (sh *shard) transmit(a *actor, now time.Duration, gen uint32, f protocol.Frame, n int) {
+	a.chain.Fold(uint64(now)<<8 | uint64(f.Kind) | 0x40)
+	a.chain.Bytes(f.Head)
+	a.chain.Fold(sh.bodies.Sum(f.Body))
+	at := a.up.Send(a.link, a.link.Uplink, now, max(n, f.Len()))
+	sh.k.Send(sh.w.cloudID, at, msg{kind: msgFrame, gen: gen, frame: f})
+}
+
+// lost is what happens when mains power fails: RAM is gone, the connection ends
+// without a byte, and if a fault did it, power returns later.
+func (sh *shard) lost(a *actor, now time.Duration) {
+	a.chain.Fold(uint64(now)<<8 | 0x20)
+	a.dev.PowerOff()
+	a.client.PowerOff()
+	f := a.dev.Flash()
+	f.SetCutAt(0)
+	f.SetInjector(nil)
+	by := a.cutBy
+	a.cutAt, a.cutBy, a.wake = 0, nil, 0
+	a.looked = true
+	if by == nil {
+		return
+	}
+	c := &sh.faults[by.Fault]
+	c.injected++
+	c.phases[by.Phase]++
+	a.hit = append(a.hit, by.Fault)
+	sh.k.Send(a.id, now+by.Off, msg{kind: msgPowerOn})
+}
+
+// reached is the hook that every device calls at the named points of its program.
+func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, arg int) {
+	a := sh.stepping
+	a.chain.Fold(uint64(now)<<16 ^ uint64(p)<<8 ^ uint64(uint32(arg))<<24 ^ 0x10)
+	switch p {
+	case device.PointBoot:
+		a.client.PowerOff() // TCP state was in RAM
+		if arg >= 0 && arg < len(sh.resets) {
+			sh.resets[arg]++
+		}
+		a.looked = true
+	case device.PointStarted:
+		for _, i := range a.hit {
+			sh.faults[i].recovered++
+		}
+		a.hit = a.hit[:0]
+		a.looked = true
+		a.started = true
+	case device.PointConfirm, device.PointReport, device.PointReported, device.PointPassiveErase:
+		a.looked = true
+	}
+	sh.plan(a, d.Flash(), p, arg)
+}
+
+// plan lets the first power cut that waits for this point take its course. One is
+// under way at a time.
+func (sh *shard) plan(a *actor, f *flashmodel.Flash, p device.Point, arg int) {
+	if a.cutBy != nil {
+		return
+	}
+	for i, c := range a.cuts {
+		if !c.Matches(p, arg) {
+			continue
+		}
+		a.cuts = slices.Delete(a.cuts, i, i+1)
+		a.cutBy = c
+		if at, later := c.Strike(f); later {
+			a.cutAt = at
+			f.SetCutSeed(c.Seed())
+			f.SetCutAt(at)
+			sh.k.Send(a.id, at, msg{kind: msgCut})
+		}
+		return
+	}
+}

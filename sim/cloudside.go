@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/network"
+	"github.com/otasim/otasim/sim/trace"
+)
+
+// cloudside is the cloud in virtual time: one actor, the last one, that holds the
+// cloud's services and broker, the operator who uses them, and the cloud's half of
+// every link.
+type cloudside struct {
+	cloud   *cloud.Cloud
+	op      *operator
+	chain   trace.Chain
+	wake    time.Duration // of the msgWake in the queue, 0: none
+	changed bool          // something about the jobs, since the last barrier
+
+	down  []network.Direction // by device
+	conn  []cloud.ConnID      // by device: its latest connection, 0: none
+	peers []peer              // by connection; entry 0 is none
+}
+
+// peer is one connection, open until the broker has seen it end.
+type peer struct {
+	device int32
+	gen    uint32
+	before cloud.ConnID // the device's connection before this one
+	open   bool
+}
+
+// actor runs one event of the cloud.
+func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
+	now := time.Duration(e.At)
+	at := sh.w.epoch.Add(now)
+	switch e.Msg.kind {
+	case msgWake:
+		if now != c.wake {
+			return
+		}
+		c.wake = 0
+		c.cloud.Wake(at)
+		c.chain.Fold(uint64(now) << 8)
+	case msgFrame:
+		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
+		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))
+		c.chain.Bytes(e.Msg.frame.Head)
+		c.chain.Fold(sh.bodies.Sum(e.Msg.frame.Body))
+		c.receive(at, e.Src, e.Msg.gen, e.Msg.frame)
+	}
+	c.flush(sh, now)
+	c.changed = c.op.run(now) || c.changed
+	c.flush(sh, now)
+	c.sleep(sh, now)
+}
+
+// receive hands a frame to the broker on the connection it belongs to.
+func (c *cloudside) receive(at time.Time, device int32, gen uint32, f protocol.Frame) {
+	if f.Kind == protocol.FrameTLSClient {
+		id := cloud.ConnID(len(c.peers))
+		c.peers = append(c.peers, peer{device: device, gen: gen, before: c.conn[device], open: true})
+		c.conn[device] = id
+		c.cloud.Open(at, id)
+	}
+	// Almost always the latest; a RST that answers a late delivery comes on an older one.
+	id := c.conn[device]
+	for id != 0 && c.peers[id].gen != gen {
+		id = c.peers[id].before
+	}
+	switch {
+	case id == 0 || !c.peers[id].open:
+	case f.Kind == protocol.FrameClose:
+		c.peers[id].open = false
+		c.cloud.Drop(at, id)
+	default:
+		c.cloud.Receive(at, id, f)
+	}
+}
+
+// flush puts what the broker has to say on the downlinks.
+func (c *cloudside) flush(sh *shard, now time.Duration) {
+	for _, o := range c.cloud.Outbox() {
+		p := &c.peers[o.Conn]
+		if !p.open {
+			continue
+		}
+		f := o.Frame
+		c.chain.Fold(uint64(now)<<8 | uint64(f.Kind) | 0x80)
+		c.chain.Fold(uint64(p.device)<<32 | uint64(p.gen))
+		c.chain.Bytes(f.Head)
+		c.chain.Fold(sh.bodies.Sum(f.Body))
+		l := sh.w.devs[p.device].link
+		if f.Kind != 0 {
+			at := c.down[p.device].Send(l, l.Downlink, now, f.Len())
+			sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: f})
+		}
+		if o.Close {
+			at := c.down[p.device].Send(l, l.Downlink, now, 0)
+			sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: protocol.Frame{Kind: protocol.FrameClose}})
+			p.open = false
+		}
+	}
+}
+
+// sleep sets the next wake-up of the services and the operator.
+func (c *cloudside) sleep(sh *shard, now time.Duration) {
+	next, ok := c.op.next()
+	if t, due := c.cloud.NextWake(); due {
+		if at := max(t.Sub(sh.w.epoch), now); !ok || at < next {
+			next, ok = at, true
+		}
+	}
+	if ok && (c.wake == 0 || next < c.wake) {
+		c.wake = max(next, 1)
+		sh.k.Send(sh.w.cloudID, c.wake, msg{kind: msgWake})
+	}
+}

@@ -1,0 +1,184 @@
+// Package fault turns the faults of a scenario into things that happen to
+// devices, each drawn from its own random stream.
+package fault
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/scenario"
+)
+
+// Where a device keeps what power cuts aim at.
+type Where struct {
+	Blocks       int           // file blocks of the update the device will take
+	Otadata      uint32        // flash address of the otadata partition
+	SlotErase    time.Duration // how long erasing the slot takes
+	BlockProgram time.Duration // how long programming one file block takes
+	Verify       time.Duration // how long digest and signature take
+	SelfTest     time.Duration // how long the self-test lasts
+}
+
+// A PowerCut is planned for one device: it waits for a point of the device's
+// program, then takes the power away a moment later or at a chosen flash command.
+type PowerCut struct {
+	Fault int    // index in the scenario
+	Phase string // as the file names it: what the result counts
+	Off   time.Duration
+
+	point device.Point
+	arg   int           // -1: any
+	delay time.Duration // after the point
+	op    int           // >= 0: at the op-th command there from the point on, instead
+	addr  uint32        // commands counted are those in [addr, addr+size)
+	size  uint32
+	torn  tear
+}
+
+type tear struct {
+	torn scenario.Torn
+	keep uint32
+	has  bool
+	seed uint64
+}
+
+// Targets draws the devices a fault meets: candidates are device numbers in order.
+// At least one is drawn where the fraction is not zero.
+func Targets(seed kernel.Seed, what string, candidates []int, fraction uint64) []int {
+	n := int((uint64(len(candidates))*fraction + scenario.Million/2) / scenario.Million)
+	if n == 0 && fraction > 0 && len(candidates) > 0 {
+		n = 1
+	}
+	r := seed.Stream("targets/" + what)
+	picked := append([]int(nil), candidates...)
+	r.Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
+	return picked[:n]
+}
+
+// otadataOps are the flash commands that a good update spends on otadata: erase
+// and program at activation, at NEW to PENDING_VERIFY, at confirmation.
+const otadataOps = 6
+
+// Plan draws the power cuts of one fault for one device.
+func Plan(seed kernel.Seed, index int, f *scenario.Fault, thing string, w Where) []*PowerCut {
+	r := seed.Stream(fmt.Sprintf("fault/%s/%s", f.Name, thing))
+	var cuts []*PowerCut
+	for range max(f.Times, 1) {
+		c := &PowerCut{Fault: index, op: -1, arg: -1, size: ^uint32(0), torn: tear{f.Torn, f.Keep, f.HasKeep, r.Uint64()}}
+		c.Off = f.OffFrom + time.Duration(r.Below(uint64(f.OffTo-f.OffFrom)+1))
+		if f.At != nil {
+			c.Phase = f.At.Point.String()
+			c.point, c.arg = f.At.Point, f.At.Arg
+			cuts = append(cuts, c)
+			continue
+		}
+		d := f.During[r.Below(uint64(len(f.During)))]
+		c.Phase = d.Name
+		switch d.Phase {
+		case device.PhaseDownload:
+			// One cut in eight hits the slot's erase, the others a block.
+			if r.Below(8) == 0 {
+				c.point, c.delay = device.PointSlotErase, upTo(&r, w.SlotErase)
+				break
+			}
+			c.point, c.arg = device.PointBlockReceived, int(r.Below(uint64(max(w.Blocks, 1))))
+			if d.InFlash {
+				c.op = int(r.Below(64)) // a 4 KiB block is 64 commands of 64 bytes
+			} else {
+				c.delay = upTo(&r, 2*w.BlockProgram)
+			}
+		case device.PhaseVerify:
+			c.point, c.delay = device.PointVerify, upTo(&r, w.Verify)
+		case device.PhaseOtadata:
+			c.point, c.op = device.PointOtadataProgram, int(r.Below(otadataOps))
+			c.addr, c.size = w.Otadata, 2*flashmodel.SectorSize
+		case device.PhaseSelfTest:
+			c.point, c.delay = device.PointSelfTest, upTo(&r, w.SelfTest)
+		case device.PhaseConfirm:
+			c.point, c.op = device.PointConfirm, int(r.Below(2)) // erase and program of the record
+			c.addr, c.size = w.Otadata, 2*flashmodel.SectorSize
+		}
+		cuts = append(cuts, c)
+	}
+	return cuts
+}
+
+func upTo(r *kernel.Rand, d time.Duration) time.Duration { return time.Duration(r.Below(uint64(d))) }
+
+// Now is the power cut of a fault whose condition has become true.
+func Now(seed kernel.Seed, index int, f *scenario.Fault, thing string) *PowerCut {
+	r := seed.Stream(fmt.Sprintf("fault/%s/%s", f.Name, thing))
+	c := &PowerCut{Fault: index, Phase: "when", torn: tear{seed: r.Uint64()}}
+	c.Off = f.OffFrom + time.Duration(r.Below(uint64(f.OffTo-f.OffFrom)+1))
+	return c
+}
+
+// Matches reports whether the cut waits for this point.
+func (c *PowerCut) Matches(p device.Point, arg int) bool {
+	return p == c.point && (c.arg < 0 || arg == c.arg)
+}
+
+// Strike is called at the point the cut waits for. It takes the power away at once,
+// by the panic that unwinds the device; or arms a cut at a flash command; or says
+// when power shall fail.
+func (c *PowerCut) Strike(f *flashmodel.Flash) (at time.Duration, later bool) {
+	switch {
+	case c.op >= 0:
+		f.SetInjector(c)
+		return 0, false
+	case c.delay > 0:
+		return f.Clock() + c.delay, true
+	}
+	panic(flashmodel.PowerLost{})
+}
+
+// BeforeOp is asked before each flash command once the cut is armed.
+func (c *PowerCut) BeforeOp(op flashmodel.Op) flashmodel.Cut {
+	if op.Addr-c.addr >= c.size {
+		return flashmodel.Cut{}
+	}
+	if c.op--; c.op >= 0 {
+		return flashmodel.Cut{}
+	}
+	return c.torn.cut(op)
+}
+
+// Seed is what an interruption by time is torn with.
+func (c *PowerCut) Seed() uint64 { return c.torn.seed }
+
+// cut says what is left of the command that power failed in.
+func (t *tear) cut(op flashmodel.Op) flashmodel.Cut {
+	r := kernel.Rand(t.seed)
+	cut := flashmodel.Cut{Mode: flashmodel.CutNotStarted, Seed: r.Uint64()}
+	grain := uint32(0)
+	switch {
+	case t.has:
+		cut.Mode, cut.Keep = flashmodel.CutPrefix, min(t.keep, op.Len)
+		if op.Kind == flashmodel.OpErase {
+			cut.Mode = flashmodel.CutEraseNoise
+		}
+		return cut
+	case t.torn == scenario.TornNone:
+		if r.Below(2) == 0 {
+			cut.Mode = flashmodel.CutDone
+		}
+		return cut
+	case t.torn == scenario.TornWord:
+		grain = 4
+	case t.torn == scenario.TornPage:
+		grain = flashmodel.PageSize
+	}
+	if op.Kind == flashmodel.OpErase {
+		cut.Mode = []flashmodel.CutMode{flashmodel.CutNotStarted, flashmodel.CutEraseZeroed, flashmodel.CutEraseNoise, flashmodel.CutEraseLooksDone, flashmodel.CutDone}[r.Below(5)]
+		return cut
+	}
+	if grain == 0 {
+		cut.Mode = flashmodel.CutSubset
+		return cut
+	}
+	cut.Mode, cut.Keep = flashmodel.CutPrefix, uint32(r.Below(uint64(op.Len/grain)+1))*grain
+	return cut
+}

@@ -1,0 +1,247 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/image"
+	"github.com/otasim/otasim/flashmodel/partition"
+	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/fault"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/network"
+	"github.com/otasim/otasim/sim/scenario"
+)
+
+// fleet is what a scenario says about devices, resolved: which things there will
+// ever be, on which links, with which partition table and images. It does not
+// change during a run, so every shard may read it.
+type fleet struct {
+	sc     *scenario.Scenario
+	seed   kernel.Seed
+	groups []group
+	things []thing // those of t = 0 first, group after group, then those that events add
+	images []firmwareImage
+	labels map[[sha256.Size]byte]string // of an image file, to its version label
+	model  *device.Model
+}
+
+type group struct {
+	name        string
+	table       partition.Table
+	tableOffset uint32
+	otadata     uint32 // flash address
+	slotSize    uint32 // of the first OTA slot
+}
+
+type thing struct {
+	name   string
+	group  int32
+	number int // in its group, from 1
+	config scenario.Device
+	link   *network.Link
+}
+
+// firmwareImage is one row of firmware with its bytes.
+type firmwareImage struct {
+	*scenario.Firmware
+	data []byte
+	sum  [sha256.Size]byte
+}
+
+func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
+	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, model: device.DefaultModel()}
+	for i := range sc.Firmware {
+		img, err := f.firmware(&sc.Firmware[i])
+		if err != nil {
+			return nil, err
+		}
+		f.images = append(f.images, img)
+		f.labels[img.sum] = img.Version
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		one, err := newGroup(g)
+		if err != nil {
+			return nil, err
+		}
+		f.groups = append(f.groups, one)
+		for n := 1; n <= g.Count; n++ {
+			f.add(int32(i), n, g.Device)
+		}
+	}
+	next := make([]int, len(f.groups))
+	for i := range next {
+		next[i] = sc.Fleet.Groups[i].Count
+	}
+	for i := range sc.Events {
+		a := sc.Events[i].AddThings
+		if a == nil {
+			continue
+		}
+		g := slices.IndexFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return g.Name == a.Group })
+		config := sc.Fleet.Groups[g].Device
+		if a.Firmware != "" {
+			config.Firmware = a.Firmware
+		}
+		if a.Network != "" {
+			config.Network = a.Network
+		}
+		for range a.Count {
+			next[g]++
+			f.add(int32(g), next[g], config)
+		}
+	}
+	return f, nil
+}
+
+func (f *fleet) add(g int32, number int, config scenario.Device) {
+	name := f.sc.Fleet.Groups[g].ThingName(number)
+	f.things = append(f.things, thing{name: name, group: g, number: number, config: config, link: f.link(name, config.Network)})
+}
+
+// link draws a device's link from its network.
+func (f *fleet) link(thing, name string) *network.Link {
+	n := f.sc.NetworkByName(name)
+	r := f.seed.Stream("network/" + thing)
+	at, pick := r.Below(scenario.Million), &n.Links[len(n.Links)-1]
+	for i := range n.Links {
+		if at < n.Links[i].Weight {
+			pick = &n.Links[i]
+			break
+		}
+		at -= n.Links[i].Weight
+	}
+	l := pick.Link
+	return &network.Link{Latency: l.Latency, Jitter: l.Jitter, Downlink: l.Downlink, Uplink: l.Uplink, Loss: l.Loss}
+}
+
+// lookahead is the least time in which one actor can reach another.
+func (f *fleet) lookahead() time.Duration {
+	least := time.Second
+	for i := range f.things {
+		least = min(least, f.things[i].link.Floor())
+	}
+	return least
+}
+
+func newGroup(g *scenario.Group) (group, error) {
+	text, builtin := partition.BuiltinCSV(g.Partitions)
+	if !builtin {
+		b, err := os.ReadFile(g.Partitions)
+		if err != nil {
+			return group{}, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		text = string(b)
+	}
+	offset := int64(g.Sdkconfig.PartitionTableOffset)
+	table, err := partition.Parse([]byte(text), partition.Options{TableOffset: &offset, DisableMD5: !g.Sdkconfig.PartitionTableMD5})
+	if err != nil {
+		return group{}, fmt.Errorf("group %s: partition table %s: %w", g.Name, g.Partitions, err)
+	}
+	one := group{name: g.Name, table: table, tableOffset: uint32(offset)}
+	for _, r := range table {
+		switch {
+		case r.Type == 1 && r.Subtype == 0:
+			one.otadata = r.Offset
+		case r.Type == 0 && r.Subtype == 0x10:
+			one.slotSize = r.Size
+		}
+	}
+	return one, nil
+}
+
+// firmware reads or builds the bytes of one row.
+func (f *fleet) firmware(row *scenario.Firmware) (firmwareImage, error) {
+	var data []byte
+	var err error
+	if row.Image != "" {
+		data, err = os.ReadFile(row.Image)
+	} else {
+		target := row.Target
+		if target == "" {
+			target = f.sc.Fleet.Groups[0].Target
+		}
+		data, err = image.Build(image.Spec{Version: row.Version, Project: row.Project, SecureVersion: row.SecureVersion, Size: row.Size,
+			Chip: image.ChipByName(target), FlashSize: f.sc.Fleet.Groups[0].Flash.Size, Seed: f.sc.Seed})
+	}
+	if err != nil {
+		return firmwareImage{}, fmt.Errorf("firmware %s: %w", row.Version, err)
+	}
+	return firmwareImage{Firmware: row, data: data, sum: sha256.Sum256(data)}, nil
+}
+
+func (f *fleet) imageOf(version string) *firmwareImage {
+	for i := range f.images {
+		if f.images[i].Version == version {
+			return &f.images[i]
+		}
+	}
+	return nil
+}
+
+// label names the image in a slot: the version of the row whose bytes it has, else
+// what its descriptor says.
+func (f *fleet) label(s *check.Slot) string {
+	if v, ok := f.labels[s.SHA256]; ok {
+		return v
+	}
+	return s.Version
+}
+
+// start is when a device of t = 0 is switched on.
+func (f *fleet) start(i int) time.Duration {
+	t := &f.things[i]
+	r := f.seed.Stream("start/" + t.name)
+	return t.config.StartFrom + time.Duration(r.Below(uint64(t.config.StartTo-t.config.StartFrom)+1))
+}
+
+// selected lists the devices of t = 0 that a fault or an attack names.
+func (f *fleet) selected(s *scenario.Select) []int {
+	var out []int
+	for i := range f.things[:f.sc.Devices()] {
+		t := &f.things[i]
+		all := len(s.Groups) == 0 && len(s.Things) == 0
+		if all || slices.Contains(s.Groups, f.groups[t.group].name) || slices.Contains(s.Things, t.name) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// thingNumber finds a device by the name it was made with.
+func (f *fleet) thingNumber(name string) (int, bool) {
+	i := slices.IndexFunc(f.things, func(t thing) bool { return t.name == name })
+	return i, i >= 0
+}
+
+// where says what a power cut planned for this device aims at: the largest image
+// that any update or attack offers decides how many blocks there are.
+func (f *fleet) where(i int) fault.Where {
+	t := &f.things[i]
+	size := uint32(0)
+	for j := range f.sc.Updates {
+		if img := f.imageOf(f.sc.Updates[j].Firmware); img != nil {
+			size = max(size, uint32(len(img.data)))
+		}
+	}
+	g := &f.groups[t.group]
+	chip, _ := flashmodel.ChipOfSize(t.config.Flash.Size)
+	build := agentConfig(&t.config)
+	block := build.BlockSize()
+	test := time.Duration(0)
+	for j := range f.images {
+		test = max(test, f.images[j].SelfTestDuration)
+	}
+	return fault.Where{
+		Blocks: int((size + block - 1) / block), Otadata: g.otadata, SelfTest: test,
+		SlotErase:    time.Duration(g.slotSize/flashmodel.BlockSize) * chip.Timing.Block,
+		BlockProgram: time.Duration(block/flashmodel.PageSize) * chip.Timing.Page,
+		Verify:       time.Duration(size)*time.Second/time.Duration(f.model.HashRate) + f.model.Verify,
+	}
+}

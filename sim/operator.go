@@ -1,0 +1,529 @@
+package sim
+
+import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/jobs"
+	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/quota"
+	"github.com/otasim/otasim/cloud/registry"
+	"github.com/otasim/otasim/cloud/signer"
+	"github.com/otasim/otasim/cloud/streams"
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel/nvs"
+	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/scenario"
+)
+
+// operator is the person at the console: it prepares the account, and carries out
+// the updates, events and attacks of a scenario when their time comes, by the
+// calls that a person would make. It runs where the cloud runs.
+type operator struct {
+	sc    *scenario.Scenario
+	fleet *fleet
+	cloud *cloud.Cloud
+	world devices
+	now   time.Duration
+
+	root     []byte            // PEM of the authority that devices trust
+	signer   []byte            // PEM of the code-signing certificate that devices carry
+	keys     map[string]string // signing profile by name of the key
+	signed   map[string]string // signing job by firmware version
+	names    []string          // current thing name by device number
+	certs    []string          // current certificate id by device number
+	todo     []*task
+	runs     []*rollout // updates and attacks that have been created, in order
+	notes    []string
+	steps    []string
+	tampered []tampered
+}
+
+// devices is what an operator can do to devices by hand.
+type devices interface {
+	// deliver gives a device an identity and switches it on: a new device, or one
+	// that comes back from the factory.
+	deliver(device int, name string, nvs []byte)
+	// power switches a device on or off.
+	power(device int, on bool)
+}
+
+// task is something that the scenario says happens.
+type task struct {
+	scenario.Trigger
+	what    string
+	do      func(now time.Duration) error
+	reached time.Duration // when After's status was reached, -1: not yet
+	due     bool          // only its condition is left to be judged
+	done    bool
+}
+
+// rollout is one OTA update that was asked for, by the operator or an attacker.
+type rollout struct {
+	id       string // otaUpdateId
+	version  string
+	created  time.Duration
+	attack   int // index of the attack that made it or spoilt it, -1: none
+	row      *scenario.Update
+	status   string // of its job when last looked at
+	deleted  bool
+	failed   bool // CREATE_FAILED was noted
+	lastSeen jobs.Job
+}
+
+const (
+	firmwareBucket = "firmware"
+	role           = "role/ota-service"
+	platform       = "AmazonFreeRTOS-Default"
+	defaultKey     = "ota"
+	policyName     = "device-ota"
+)
+
+func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices) (*operator, error) {
+	o := &operator{sc: sc, fleet: f, world: w, keys: map[string]string{}, signed: map[string]string{}, names: make([]string, len(f.things)), certs: make([]string, len(f.things))}
+	limits, err := quota.Named(sc.Cloud.Quotas)
+	if err != nil {
+		return nil, fmt.Errorf("cloud: %w", err)
+	}
+	if o.cloud, err = cloud.New(cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits}); err != nil {
+		return nil, fmt.Errorf("cloud: %w", err)
+	}
+	if err := o.prepare(); err != nil {
+		return nil, fmt.Errorf("cloud: %w", err)
+	}
+	o.plan()
+	return o, nil
+}
+
+// prepare sets up what exists at t = 0: thing groups, the policy, signing profiles
+// and the versioned bucket.
+func (o *operator) prepare() error {
+	c := o.cloud
+	for i := range o.fleet.groups {
+		if _, err := c.CreateThingGroup(Epoch, registry.CreateThingGroupRequest{ThingGroupName: o.fleet.groups[i].name}); err != nil {
+			return err
+		}
+	}
+	if _, err := c.CreatePolicy(Epoch, policyName, c.OTAPolicy()); err != nil {
+		return err
+	}
+	o.root = []byte(pki.PEM(c.PKI().Certificate().Raw))
+	if err := c.CreateBucket(Epoch, firmwareBucket); err != nil {
+		return err
+	}
+	keys := o.sc.Keys
+	if len(keys) == 0 {
+		keys = []scenario.Key{{Name: defaultKey}}
+	}
+	for i := range keys {
+		if err := o.profile(&keys[i]); err != nil {
+			return fmt.Errorf("key %s: %w", keys[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// profile imports a signing key and makes a signing profile for it. The first key
+// is the one whose certificate devices carry.
+func (o *operator) profile(k *scenario.Key) error {
+	var key *ecdsa.PrivateKey
+	if k.File != "" {
+		text, err := os.ReadFile(k.File)
+		if err != nil {
+			return err
+		}
+		if key, err = pki.ParseKeyPEM(string(text)); err != nil {
+			return err
+		}
+	}
+	der, key, err := o.cloud.PKI().CodeSigner(k.Name, key)
+	if err != nil {
+		return err
+	}
+	if k.Certificate != "" {
+		text, err := os.ReadFile(k.Certificate)
+		if err != nil {
+			return err
+		}
+		if der, err = pki.ParsePEM(string(text)); err != nil {
+			return err
+		}
+	}
+	if o.signer == nil {
+		o.signer = []byte(pki.PEM(der))
+	}
+	arn, err := o.cloud.ImportCertificate(der, key)
+	if err != nil {
+		return err
+	}
+	name := "profile_" + identifier(k.Name)
+	_, err = o.cloud.PutSigningProfile(signer.Profile{ProfileName: name, PlatformID: platform, SigningMaterial: signer.Material{CertificateARN: arn},
+		SigningParameters: map[string]string{signer.CertName: device.LabelCodeSigner}})
+	o.keys[k.Name] = name
+	return err
+}
+
+// identifier makes a name that AWS accepts anywhere.
+func identifier(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			b[i] = '_'
+		}
+	}
+	return string(b[:min(len(b), 48)])
+}
+
+// enroll registers the first n devices and returns their identities.
+func (o *operator) enroll(n int) ([]nvs.Identity, error) {
+	ids := make([]nvs.Identity, n)
+	for i := range ids {
+		var err error
+		t := &o.fleet.things[i]
+		if ids[i], err = o.identity(i, t.name, o.fleet.groups[t.group].name); err != nil {
+			return nil, fmt.Errorf("thing %s: %w", t.name, err)
+		}
+	}
+	return ids, nil
+}
+
+// identity makes a thing with its certificate, and what goes into the device.
+func (o *operator) identity(device int, name, group string) (nvs.Identity, error) {
+	now, c := Epoch.Add(o.now), o.cloud
+	der, key, err := c.PKI().Device(name)
+	if err != nil {
+		return nvs.Identity{}, err
+	}
+	raw, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nvs.Identity{}, err
+	}
+	if _, err := c.CreateThing(now, name, "", nil); err != nil {
+		return nvs.Identity{}, err
+	}
+	cert, err := c.RegisterCertificateWithoutCA(now, der, registry.Active)
+	if err != nil {
+		return nvs.Identity{}, err
+	}
+	o.certs[device] = cert.CertificateID
+	if err := c.AttachThingPrincipal(name, cert.CertificateARN); err != nil {
+		return nvs.Identity{}, err
+	}
+	if err := c.AttachPolicy(now, policyName, cert.CertificateARN); err != nil {
+		return nvs.Identity{}, err
+	}
+	if err := c.AddThingToThingGroup(now, name, group); err != nil {
+		return nvs.Identity{}, err
+	}
+	o.names[device] = name
+	return nvs.Identity{ThingName: name, Certificate: der, Key: raw, CA: o.root, CodeSigner: o.signer}, nil
+}
+
+// retire ends a thing: its certificate is revoked and both are deleted.
+func (o *operator) retire(device int) error {
+	now, c, name, cert := Epoch.Add(o.now), o.cloud, o.names[device], o.certs[device]
+	if err := c.UpdateCertificate(now, cert, registry.Revoked); err != nil {
+		return err
+	}
+	if err := c.DetachThingPrincipal(name, c.ARN("cert", cert)); err != nil {
+		return err
+	}
+	if err := c.DeleteThing(now, name); err != nil {
+		return err
+	}
+	return c.DeleteCertificate(cert, true)
+}
+
+// plan lists what will happen, in the order of the file: first the release of every
+// firmware, then updates, events and attacks.
+func (o *operator) plan() {
+	start := scenario.Trigger{HasAt: true}
+	o.task(start, "release", o.release)
+	for i := range o.sc.Updates {
+		u := &o.sc.Updates[i]
+		o.task(u.Trigger, "update "+u.OTAUpdateID, func(now time.Duration) error { return o.create(now, u) })
+	}
+	for i := range o.sc.Events {
+		e := &o.sc.Events[i]
+		o.task(e.Trigger, "event "+e.Action(), func(now time.Duration) error { return o.event(now, e) })
+	}
+	for i := range o.sc.Attacks {
+		a := &o.sc.Attacks[i]
+		o.task(a.Trigger, "attack "+a.Name, func(now time.Duration) error { return o.attack(now, i, a) })
+	}
+}
+
+func (o *operator) task(t scenario.Trigger, what string, do func(time.Duration) error) {
+	if !t.HasAt && t.After == nil && t.When == nil {
+		t.HasAt = true
+	}
+	o.todo = append(o.todo, &task{Trigger: t, what: what, do: do, reached: -1})
+}
+
+// run does what is due, and reports whether anything about the jobs has changed.
+func (o *operator) run(now time.Duration) (changed bool) {
+	o.now = now
+	changed = o.observe()
+	for _, t := range o.todo {
+		if t.done || t.due {
+			continue
+		}
+		if t.After != nil && t.reached < 0 && o.reached(t.After) {
+			t.reached = now
+		}
+		switch {
+		case t.HasAt && now < t.At, t.After != nil && (t.reached < 0 || now < t.reached+t.After.Delay):
+			continue
+		case t.When != nil:
+			t.due = true // judged at the next barrier, when the whole fleet can be seen
+			continue
+		}
+		o.perform(t, now)
+		changed = true
+	}
+	return o.observe() || changed
+}
+
+func (o *operator) perform(t *task, now time.Duration) {
+	t.done, t.due = true, false
+	if err := t.do(now); err != nil {
+		o.notes = append(o.notes, fmt.Sprintf("%s: %v", t.what, err))
+	}
+}
+
+// conditional reports whether a condition waits to be judged.
+func (o *operator) conditional() bool {
+	return slices.ContainsFunc(o.todo, func(t *task) bool { return !t.done && (t.due || t.When != nil && !t.HasAt && t.After == nil) })
+}
+
+// judge evaluates conditions. What is due and holds is done at the next run; it
+// reports whether there is such a thing.
+func (o *operator) judge(env *check.Env) (ready bool) {
+	for _, t := range o.todo {
+		alone := t.When != nil && !t.HasAt && t.After == nil
+		if t.done || !t.due && !alone {
+			continue
+		}
+		ok, err := t.When.Holds(env)
+		switch {
+		case err == nil && ok:
+			t.When, t.due, t.HasAt, t.At, t.After = nil, false, true, 0, nil
+			ready = true
+		case !alone:
+			t.done = true
+			o.notes = append(o.notes, fmt.Sprintf("%s: not done, %s does not hold: %s", t.what, t.When.Source, t.When.Actual(env)))
+		}
+	}
+	return ready
+}
+
+// next is when run must be called again.
+func (o *operator) next() (at time.Duration, ok bool) {
+	for _, t := range o.todo {
+		due := t.At
+		switch {
+		case t.done || t.due:
+			continue
+		case t.After != nil && t.reached >= 0:
+			due = t.reached + t.After.Delay
+		case !t.HasAt:
+			continue
+		}
+		if !ok || due < at {
+			at, ok = due, true
+		}
+	}
+	return at, ok
+}
+
+// done reports whether nothing that is planned can still happen by itself.
+func (o *operator) done() bool {
+	if _, waiting := o.next(); waiting || slices.ContainsFunc(o.todo, func(t *task) bool { return t.due }) {
+		return false
+	}
+	return !slices.ContainsFunc(o.runs, func(r *rollout) bool { return !r.settled() })
+}
+
+// settled reports whether a rollout has reached its end: the job has ended, or it is
+// CONTINUOUS and everybody has.
+func (r *rollout) settled() bool {
+	if r.deleted || r.failed {
+		return true
+	}
+	d := &r.lastSeen.JobProcessDetails
+	pending := d.NumberOfQueuedThings + d.NumberOfInProgressThings
+	switch r.status {
+	case jobs.JobCompleted, jobs.JobCanceled:
+		return pending == 0
+	case jobs.JobInProgress:
+		return r.lastSeen.TargetSelection == jobs.Continuous && !r.lastSeen.IsConcurrent && pending == 0
+	}
+	return false
+}
+
+// observe looks at every job, as an operator's console does.
+func (o *operator) observe() (changed bool) {
+	for _, r := range o.runs {
+		if r.deleted || r.failed {
+			continue
+		}
+		j, err := o.cloud.DescribeJob(ota.JobID(r.id))
+		if err != nil {
+			info, gone := o.cloud.GetOTAUpdate(Epoch.Add(o.now), r.id)
+			switch {
+			case r.status != "":
+				r.deleted, changed = true, true
+				o.step("job %s DELETED", ota.JobID(r.id))
+			case gone == nil && info.OTAUpdateStatus == ota.CreateFailed:
+				r.failed, changed = true, true
+				o.notes = append(o.notes, fmt.Sprintf("update %s: CREATE_FAILED: %s: %s", r.id, info.ErrorInfo.Code, info.ErrorInfo.Message))
+			}
+			continue
+		}
+		if j.Status != r.status {
+			o.step("job %s %s", j.JobID, j.Status)
+		}
+		changed = changed || j.Status != r.status || !sameCounts(&j.JobProcessDetails, &r.lastSeen.JobProcessDetails)
+		r.status, r.lastSeen = j.Status, j
+	}
+	return changed
+}
+
+func sameCounts(a, b *jobs.ProcessDetails) bool {
+	return a.NumberOfCanceledThings == b.NumberOfCanceledThings && a.NumberOfSucceededThings == b.NumberOfSucceededThings &&
+		a.NumberOfFailedThings == b.NumberOfFailedThings && a.NumberOfRejectedThings == b.NumberOfRejectedThings &&
+		a.NumberOfQueuedThings == b.NumberOfQueuedThings && a.NumberOfInProgressThings == b.NumberOfInProgressThings &&
+		a.NumberOfRemovedThings == b.NumberOfRemovedThings && a.NumberOfTimedOutThings == b.NumberOfTimedOutThings
+}
+
+func (o *operator) step(format string, args ...any) {
+	o.steps = append(o.steps, fmt.Sprintf(format, args...))
+}
+
+func (o *operator) reached(a *scenario.After) bool {
+	r := o.rollout(a.OTAUpdateID)
+	return r != nil && r.status == a.JobStatus
+}
+
+func (o *operator) rollout(id string) *rollout {
+	for _, r := range o.runs {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// release puts every firmware into the bucket and has it signed, as a release
+// process does long before a rollout. Each update gets a signing job of its own,
+// because the OTA service replaces the signed object by the raw image it streams.
+func (o *operator) release(now time.Duration) error {
+	for i := range o.fleet.images {
+		img := &o.fleet.images[i]
+		key := objectKey(img.Version)
+		object, err := o.cloud.PutObject(Epoch.Add(now), firmwareBucket, key, img.data)
+		if err != nil {
+			return err
+		}
+		for _, use := range o.uses(img.Version) {
+			if o.signed[use], err = o.cloud.StartSigningJob(Epoch.Add(now), signer.StartRequest{
+				Source:      signer.S3Source{BucketName: firmwareBucket, Key: key, Version: object},
+				Destination: signer.S3Destination{BucketName: firmwareBucket, Prefix: "signed/"}, ProfileName: o.profileOf(img), ClientRequestToken: use,
+			}); err != nil {
+				return fmt.Errorf("signing %s: %w", img.Version, err)
+			}
+		}
+	}
+	return nil
+}
+
+// uses are the otaUpdateIds that will offer a version.
+func (o *operator) uses(version string) (ids []string) {
+	for i := range o.sc.Updates {
+		if o.sc.Updates[i].Firmware == version {
+			ids = append(ids, o.sc.Updates[i].OTAUpdateID)
+		}
+	}
+	for i := range o.sc.Attacks {
+		if o.sc.Attacks[i].Firmware == version {
+			ids = append(ids, attackID(&o.sc.Attacks[i]))
+		}
+	}
+	return ids
+}
+
+// profileOf is the signing profile of a firmware: that of its last key, or of the
+// first key there is.
+func (o *operator) profileOf(img *firmwareImage) string {
+	switch {
+	case len(img.Sign) > 0:
+		return o.keys[img.Sign[len(img.Sign)-1]]
+	case len(o.sc.Keys) > 0:
+		return o.keys[o.sc.Keys[0].Name]
+	}
+	return o.keys[defaultKey]
+}
+
+func objectKey(version string) string { return "firmware-" + version + ".bin" }
+
+// create is CreateOTAUpdate for one update of the scenario.
+func (o *operator) create(now time.Duration, u *scenario.Update) error {
+	req := ota.CreateRequest{OTAUpdateID: u.OTAUpdateID, Description: u.Description, Targets: o.targets(u.Targets), Protocols: u.Protocols,
+		TargetSelection: u.TargetSelection}
+	if r := u.Rollout; r != nil {
+		req.AWSJobExecutionsRolloutConfig = &jobs.RolloutConfig{MaximumPerMinute: r.MaximumPerMinute}
+		if x := r.Exponential; x != nil {
+			req.AWSJobExecutionsRolloutConfig.ExponentialRate = &jobs.ExponentialRate{BaseRatePerMinute: x.BaseRatePerMinute,
+				IncrementFactor:      float64(x.IncrementFactor) / scenario.Million,
+				RateIncreaseCriteria: &jobs.RateIncreaseCriteria{NumberOfNotifiedThings: x.NumberOfNotifiedThings, NumberOfSucceededThings: x.NumberOfSucceededThings}}
+		}
+	}
+	if len(u.Abort) > 0 {
+		req.AWSJobAbortConfig = &ota.AbortConfig{}
+		for _, a := range u.Abort {
+			req.AWSJobAbortConfig.AbortCriteriaList = append(req.AWSJobAbortConfig.AbortCriteriaList, jobs.AbortCriterion{FailureType: a.FailureType,
+				Action: a.Action, ThresholdPercentage: float64(a.ThresholdPercentage) / (scenario.Million / 100), MinNumberOfExecutedThings: a.MinNumberOfExecutedThings})
+		}
+	}
+	if u.InProgressTimeout > 0 {
+		req.AWSJobTimeoutConfig = &jobs.TimeoutConfig{InProgressTimeoutInMinutes: int(u.InProgressTimeout / time.Minute)}
+	}
+	if u.PresignedExpires > 0 {
+		req.AWSJobPresignedURLConfig = &jobs.PresignedURLConfig{ExpiresInSec: int64(u.PresignedExpires / time.Second)}
+	}
+	return o.createUpdate(now, req, u.Firmware, -1, u)
+}
+
+// createUpdate asks for an update to a signed firmware.
+func (o *operator) createUpdate(now time.Duration, req ota.CreateRequest, version string, attack int, row *scenario.Update) error {
+	req.RoleARN = "arn:aws:iam::" + o.sc.Cloud.Account + ":" + role
+	req.Files = []ota.File{{FileName: "/" + objectKey(version), FileVersion: version,
+		FileLocation: &ota.FileLocation{S3Location: &streams.Location{Bucket: firmwareBucket, Key: objectKey(version)}},
+		CodeSigning:  &ota.CodeSigning{AWSSignerJobID: o.signed[req.OTAUpdateID]}}}
+	if _, err := o.cloud.CreateOTAUpdate(Epoch.Add(now), req); err != nil {
+		return err
+	}
+	o.runs = append(o.runs, &rollout{id: req.OTAUpdateID, version: version, created: now, attack: attack, row: row})
+	o.step("update %s created", req.OTAUpdateID)
+	return nil
+}
+
+// targets turns group and thing names into ARNs.
+func (o *operator) targets(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		kind := "thing"
+		if o.sc.Group(n) != nil {
+			kind = "thinggroup"
+		}
+		out[i] = o.cloud.ARN(kind, n)
+	}
+	return out
+}

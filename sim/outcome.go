@@ -1,0 +1,200 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/cloud/jobs"
+	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/report"
+)
+
+// list is every execution of a rollout's job, page by page.
+func (o *operator) list(id string) []jobs.ExecutionForJob {
+	var all []jobs.ExecutionForJob
+	for token := ""; ; {
+		rows, next, err := o.cloud.ListJobExecutionsForJob(ota.JobID(id), "", 250, token)
+		if err != nil {
+			return all
+		}
+		all = append(all, rows...)
+		if token = next; token == "" {
+			return all
+		}
+	}
+}
+
+// jobOf is the job of a rollout as the result document has it.
+func (o *operator) jobOf(r *rollout) report.Job {
+	d := &r.lastSeen.JobProcessDetails
+	j := report.Job{ID: ota.JobID(r.id), OTAUpdateID: r.id, Status: r.status,
+		Queued: d.NumberOfQueuedThings, InProgress: d.NumberOfInProgressThings, Succeeded: d.NumberOfSucceededThings, Failed: d.NumberOfFailedThings,
+		TimedOut: d.NumberOfTimedOutThings, Rejected: d.NumberOfRejectedThings, Removed: d.NumberOfRemovedThings, Canceled: d.NumberOfCanceledThings}
+	switch {
+	case r.deleted:
+		j.Status = "DELETED"
+	case r.failed:
+		j.Status = ota.CreateFailed
+	case j.Status == "":
+		j.Status = ota.CreatePending
+	}
+	j.Executions = map[string]int{}
+	for name, n := range map[string]int{"QUEUED": j.Queued, "IN_PROGRESS": j.InProgress, "SUCCEEDED": j.Succeeded, "FAILED": j.Failed,
+		"TIMED_OUT": j.TimedOut, "REJECTED": j.Rejected, "REMOVED": j.Removed, "CANCELED": j.Canceled} {
+		if n > 0 {
+			j.Executions[name] = n
+		}
+	}
+	if t := r.lastSeen.CreatedAt; !t.IsZero() {
+		j.CreatedAt = virtual(t.Time)
+	}
+	if t := r.lastSeen.CompletedAt; !t.IsZero() {
+		j.CompletedAt = virtual(t.Time)
+	}
+	if reason := r.lastSeen.ReasonCode; r.status == jobs.JobCanceled && reason != "" {
+		j.AbortReason = &reason
+	}
+	return j
+}
+
+func virtual(t time.Time) *float64 {
+	s := t.Sub(Epoch).Seconds()
+	return &s
+}
+
+// jobs are all jobs by otaUpdateId, for expressions.
+func (o *operator) jobs() map[string]report.Job {
+	out := make(map[string]report.Job, len(o.runs))
+	for _, r := range o.runs {
+		out[r.id] = o.jobOf(r)
+	}
+	return out
+}
+
+// jobList are all jobs in the order of their creation.
+func (o *operator) jobList() []report.Job {
+	out := make([]report.Job, 0, len(o.runs))
+	for _, r := range o.runs {
+		out = append(out, o.jobOf(r))
+	}
+	return out
+}
+
+// executions counts the executions of all jobs by status, for progress.
+func (o *operator) executions() map[string]int {
+	out := map[string]int{}
+	for _, r := range o.runs {
+		for s, n := range o.jobOf(r).Executions {
+			out[s] += n
+		}
+	}
+	return out
+}
+
+func (o *operator) takeStep() string {
+	if len(o.steps) == 0 {
+		return ""
+	}
+	s := o.steps[0]
+	o.steps = o.steps[1:]
+	return s
+}
+
+// counted adds up what became of the operator's own updates.
+func (o *operator) counted() (u report.Updates) {
+	for _, r := range o.runs {
+		d := &r.lastSeen.JobProcessDetails
+		u.Succeeded += d.NumberOfSucceededThings
+		u.Failed += d.NumberOfFailedThings + d.NumberOfRejectedThings + d.NumberOfTimedOutThings
+		u.Started += d.NumberOfInProgressThings
+	}
+	u.Started += u.Succeeded + u.Failed
+	return u
+}
+
+// measured fills in the times and the samples that thresholds are judged by.
+func (o *operator) measured(u *report.Updates) *check.Samples {
+	s := check.NewSamples()
+	var ends []time.Duration
+	first, targeted := time.Duration(-1), 0
+	group := map[string]string{}
+	for i, n := range o.names {
+		if n != "" {
+			group[n] = o.fleet.groups[o.fleet.things[i].group].name
+		}
+	}
+	for _, r := range o.runs {
+		if o.attackOf(r) >= 0 {
+			continue
+		}
+		if at := r.lastSeen.CreatedAt; !at.IsZero() {
+			if t := at.Sub(Epoch); first < 0 || t < first {
+				first = t
+			}
+			if done := r.lastSeen.CompletedAt; !done.IsZero() && r.status == jobs.JobCompleted {
+				s.Duration(check.MetricJobDuration, "", done.Sub(at.Time))
+			}
+		}
+		for _, e := range o.list(r.id) {
+			targeted++
+			thing := thingOf(e.ThingARN)
+			x := &e.JobExecutionSummary
+			if x.Status == jobs.Succeeded {
+				ends = append(ends, x.LastUpdatedAt.Sub(Epoch))
+				s.Duration(check.MetricJobExecutionDuration, group[thing], x.LastUpdatedAt.Sub(x.QueuedAt.Time))
+			}
+			if x.Status.Terminal() {
+				s.Rate(check.MetricJobExecutionFailed, group[thing], x.Status != jobs.Succeeded)
+			}
+		}
+	}
+	slices.Sort(ends)
+	quantile := func(percent int) *float64 {
+		need := (targeted*percent + 99) / 100
+		if targeted == 0 || need > len(ends) {
+			return nil
+		}
+		t := (ends[max(need, 1)-1] - first).Seconds()
+		return &t
+	}
+	u.TimeTo50, u.TimeTo90, u.TimeTo99 = quantile(50), quantile(90), quantile(99)
+	return s
+}
+
+// compare finds devices about which the cloud and the flash disagree: the latest
+// execution SUCCEEDED, but another image runs; or it FAILED, and that image runs.
+func (o *operator) compare(devices []report.Device, groups map[string]report.Fleet) (mismatched int) {
+	version := map[string]string{}
+	for _, r := range o.runs {
+		version[ota.JobID(r.id)] = r.version
+	}
+	for i := range devices {
+		d := &devices[i]
+		rows, _, err := o.cloud.ListJobExecutionsForThing(d.Thing, "", "", 10, "")
+		if err != nil {
+			continue
+		}
+		for _, e := range rows {
+			st, same := e.JobExecutionSummary.Status, version[e.JobID] == d.Version
+			if !st.Terminal() || st == jobs.Canceled || st == jobs.Removed {
+				continue
+			}
+			if (st == jobs.Succeeded) != same {
+				mismatched++
+				g := groups[d.Group]
+				g.Mismatched++
+				groups[d.Group] = g
+			}
+			break
+		}
+	}
+	return mismatched
+}
+
+// traffic is what the cloud counted.
+func (o *operator) traffic() report.Traffic {
+	s := o.cloud.Stats(Epoch.Add(o.now))
+	return report.Traffic{MQTTMessagesIn: s.MessagesIn, MQTTMessagesOut: s.MessagesOut, MQTTBytesIn: s.BytesIn, MQTTBytesOut: s.BytesOut,
+		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests, HTTPBytes: s.HTTPBytes, Connects: s.Connects, Throttled: s.Throttled}
+}

@@ -1,0 +1,160 @@
+package sim
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/report"
+	"github.com/otasim/otasim/sim/trace"
+)
+
+// faultCount counts what one fault did on one shard.
+type faultCount struct {
+	injected, recovered int
+	phases              map[string]int
+}
+
+// count adds up the shards' tallies: the whole fleet, and each group.
+func (w *world) count() (report.Fleet, map[string]report.Fleet) {
+	all, groups := newFleet(), make(map[string]report.Fleet, len(w.fleet.groups))
+	for g := range w.fleet.groups {
+		one := newFleet()
+		for _, sh := range w.shards {
+			sh.tallies[g].into(&one)
+			sh.tallies[g].into(&all)
+		}
+		groups[w.fleet.groups[g].name] = one
+	}
+	return all, groups
+}
+
+func (w *world) faultCounts() map[string]report.Fault {
+	out := make(map[string]report.Fault, len(w.sc.Faults))
+	for i := range w.sc.Faults {
+		f := report.Fault{Name: w.sc.Faults[i].Name, Phases: map[string]int{}}
+		for _, sh := range w.shards {
+			c := &sh.faults[i]
+			f.Injected += c.injected
+			f.Recovered += c.recovered
+			for p, n := range c.phases {
+				f.Phases[p] += n
+			}
+		}
+		out[f.Name] = f
+	}
+	return out
+}
+
+// flash adds up the flash statistics of the fleet.
+func (w *world) flash() (f report.Flash) {
+	for i := range w.devs {
+		if w.devs[i].dev == nil {
+			continue
+		}
+		st := w.devs[i].dev.Flash().Stats()
+		f.BytesProgrammed += st.BytesProgrammed
+		f.SectorsErased += st.SectorsErased
+		f.PowerCuts += st.PowerCuts
+		f.MaxWear = max(f.MaxWear, st.MaxWear)
+	}
+	return f
+}
+
+// resetNames are the esp_reset_reason_t of the arguments of device.PointBoot.
+var resetNames = [...]string{"ESP_RST_POWERON", "ESP_RST_SW", "ESP_RST_PANIC", "ESP_RST_WDT"}
+
+// result judges the run and writes it down.
+func (w *world) result() *report.Result {
+	op := w.side.op
+	r := &report.Result{
+		Schema: report.Schema, Scenario: w.sc.Metadata.Name, Seed: w.sc.Seed, Mode: Virtual, Workers: w.opt.Workers, Version: w.opt.Version,
+		VirtualSeconds: w.now.Seconds(), Events: w.k.Events(),
+	}
+	for i := range w.devs {
+		if w.devs[i].dev != nil {
+			w.shards[w.k.ShardOf(int32(i)).Index].look(&w.devs[i], w.now)
+		}
+	}
+	op.observe()
+	w.env.Jobs = op.jobs()
+	w.look(w.now)
+	w.env.Devices = make([]report.Device, 0, len(w.devs))
+	for i := range w.devs {
+		if w.devs[i].view.exists {
+			w.env.Devices = append(w.env.Devices, w.reportDevice(&w.devs[i]))
+		}
+	}
+	w.env.Attacks = op.attackCounts(w.env.Devices, w.ran)
+	w.env.Fleet.Mismatched = op.compare(w.env.Devices, w.env.Groups)
+	w.judge.After(&w.env)
+	w.judge.End(&w.env)
+
+	r.Fleet, r.Groups = w.env.Fleet, w.env.Groups
+	r.Jobs = op.jobList()
+	r.Updates, r.Traffic, r.Flash = w.env.Updates, w.env.Traffic, w.env.Flash
+	r.Assertions = w.judge.Assertions()
+	samples := op.measured(&r.Updates)
+	r.Thresholds = samples.Judge(w.sc.Limits())
+	r.ExecutionTime = samples.Quantiles(check.MetricJobExecutionDuration)
+	for i := range w.sc.Faults {
+		r.Faults = append(r.Faults, w.env.Faults[w.sc.Faults[i].Name])
+	}
+	for i := range w.sc.Attacks {
+		r.Attacks = append(r.Attacks, w.env.Attacks[w.sc.Attacks[i].Name])
+	}
+	r.Resets = map[string]int{}
+	for _, sh := range w.shards {
+		for i, n := range sh.resets {
+			if n > 0 {
+				r.Resets[resetNames[i]] += n
+			}
+		}
+	}
+	r.Notes = op.notes
+	r.TraceHash = w.traceHash()
+	w.measure()
+	r.Memory = report.Memory{PeakRSSBytes: peakRSS()}
+	if n := uint64(len(w.devs)); n > 0 && w.peak > w.baseline {
+		r.Memory.BytesPerDevice = (w.peak - w.baseline) / n
+	}
+	switch w.stopped {
+	case stopUntil, stopTimeout:
+		r.Verdict = report.VerdictInconclusive
+	case stopInterrupted:
+		r.Verdict = report.VerdictInterrupted
+	}
+	r.Conclude(w.sc.Scaled)
+	r.Normalize()
+	r.WallSeconds = time.Since(w.started).Seconds()
+	return r
+}
+
+// ran is when a device last started an image of a version.
+func (w *world) ran(device int, version string) (time.Duration, bool) {
+	for i := range w.fleet.images {
+		if a := &w.devs[device]; w.fleet.images[i].Version == version && a.ran != nil && a.ran[i] > 0 {
+			return a.ran[i], true
+		}
+	}
+	return 0, false
+}
+
+// peakRSS is the most memory the process has had resident, in bytes; 0 where the
+// system does not say.
+func peakRSS() uint64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return uint64(u.Maxrss) << 10
+}
+
+// traceHash condenses the histories of all actors, the cloud's last.
+func (w *world) traceHash() string {
+	chains := make([]trace.Chain, 0, len(w.devs)+1)
+	for i := range w.devs {
+		chains = append(chains, w.devs[i].chain)
+	}
+	return trace.Sum(append(chains, w.side.chain))
+}

@@ -1,0 +1,403 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime/metrics"
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/fault"
+	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/network"
+	"github.com/otasim/otasim/sim/report"
+	"github.com/otasim/otasim/sim/scenario"
+)
+
+// Epoch is the wall-clock time of t = 0 in every world: certificates are valid
+// around it, and job timestamps count from it.
+var Epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// world is one run in virtual time.
+type world struct {
+	sc    *scenario.Scenario
+	opt   Options
+	seed  kernel.Seed
+	epoch time.Time
+
+	fleet     *fleet
+	k         *kernel.Kernel[msg]
+	shards    []*shard
+	devs      []actor
+	cloudID   int32 // the last actor
+	lookahead time.Duration
+	side      cloudside
+
+	judge   *check.Judge
+	env     check.Env
+	changed []changedDevice
+	pending []whenFault
+	stopped stop
+	now     time.Duration // when the run ended
+
+	ctx      context.Context //nolint:containedctx // of the run; barrier has no other way to it
+	started  time.Time
+	shown    time.Time // when progress was last reported
+	barriers int
+	baseline uint64 // heap and stacks before the fleet
+	peak     uint64
+}
+
+// stop says why a run ended.
+type stop int
+
+const (
+	stopNot      stop = iota
+	stopQuiet         // nothing left to happen
+	stopDuration      // the scenario's duration is over
+	stopUntil
+	stopTimeout
+	stopInterrupted
+	stopAbort // a rule with abortOnFail failed
+)
+
+// whenFault waits for its condition.
+type whenFault struct {
+	index   int
+	targets []int
+}
+
+func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
+	w := &world{sc: sc, opt: opt, seed: kernel.Seed(sc.Seed), epoch: Epoch, started: time.Now()}
+	w.baseline = memoryInUse()
+	var err error
+	if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
+		return nil, err
+	}
+	n := len(w.fleet.things)
+	w.devs = make([]actor, n)
+	w.cloudID = int32(n)
+	w.lookahead = w.fleet.lookahead()
+	w.k = kernel.New(kernel.Config[msg]{
+		Actors: n + 1, Workers: opt.Workers, ShardOf: shardOf(n, opt.Workers),
+		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier,
+	})
+	for i := range opt.Workers {
+		sh := &shard{w: w, k: w.k.Shard(i), tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults))}
+		sh.sessions.direct = opt.direct
+		for f := range sh.faults {
+			sh.faults[f].phases = map[string]int{}
+		}
+		w.shards = append(w.shards, sh)
+	}
+	w.side.down, w.side.conn, w.side.peers = make([]network.Direction, n), make([]cloud.ConnID, n), make([]peer, 1)
+	for i := range w.side.down {
+		w.side.down[i].Rand = w.seed.Stream("downlink/" + w.fleet.things[i].name)
+	}
+	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w); err != nil {
+		return nil, err
+	}
+	w.side.cloud = w.side.op.cloud
+	catalogue, err := behaviours(w.fleet.images, w.side.op.signer)
+	if err != nil {
+		return nil, err
+	}
+	for _, sh := range w.shards {
+		store := flashmodel.NewStore()
+		store.DisableMemo = opt.noMemo
+		sh.factory = newFactory(w.fleet, store, catalogue, &device.Hooks{Point: sh.reached})
+	}
+	if err := w.populate(); err != nil {
+		return nil, err
+	}
+	w.planFaults()
+	w.judge = check.NewJudge(sc.Rules(), sc.Scaled)
+	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})
+	w.side.wake = 1
+	return w, nil
+}
+
+// shardOf spreads devices over the workers. The cloud, always on shard 0, costs
+// about as much as all devices together, so shard 0 gets fewer of them.
+func shardOf(devices, workers int) func(int32) int {
+	return func(actor int32) int {
+		if int(actor) == devices || workers == 1 {
+			return 0
+		}
+		slot := int(actor) % (workers*cloudShare - cloudShare + 1)
+		return (slot + cloudShare - 1) / cloudShare
+	}
+}
+
+// cloudShare is how many devices another shard gets for each one of shard 0.
+const cloudShare = 4
+
+// populate makes the devices that exist at t = 0, each shard its own.
+func (w *world) populate() error {
+	identities, err := w.side.op.enroll(w.sc.Devices())
+	if err != nil {
+		return err
+	}
+	done := make(chan error, len(w.shards))
+	for _, sh := range w.shards {
+		go func() {
+			for i := range identities {
+				if w.k.ShardOf(int32(i)) != sh.k {
+					continue
+				}
+				nvs, err := w.fleet.nvs(i, identities[i])
+				if err == nil {
+					err = sh.make(int32(i), identities[i].ThingName, nvs)
+				}
+				if err != nil {
+					done <- fmt.Errorf("device %s: %w", identities[i].ThingName, err)
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range w.shards {
+		err = cmp.Or(err, <-done)
+	}
+	for i := range identities {
+		w.k.Post(int32(i), int32(i), w.fleet.start(i), msg{kind: msgPowerOn})
+	}
+	return err
+}
+
+// make is the factory: it programs a chip and puts it into a device, or programs a
+// new identity into one that came back.
+func (sh *shard) make(id int32, name string, nvs []byte) error {
+	w := sh.w
+	a := &w.devs[id]
+	t := &w.fleet.things[id]
+	if a.dev != nil {
+		a.name = name
+		return sh.factory.renew(t, a.dev, nvs)
+	}
+	dev, err := sh.factory.make(t, nvs)
+	if err != nil {
+		return err
+	}
+	a.id, a.dev, a.name, a.group, a.link = id, dev, name, t.group, t.link
+	a.up.Rand = w.seed.Stream("uplink/" + t.name)
+	if len(w.sc.Attacks) > 0 {
+		a.ran = make([]time.Duration, len(w.fleet.images))
+	}
+	sh.look(a, 0)
+	return nil
+}
+
+// deliver has the factory make a device, or give it a new identity, and switches
+// it on. It is called while the cloud's event runs.
+func (w *world) deliver(id int, name string, nvs []byte) {
+	w.send(int32(id), msg{kind: msgMake, frame: protocol.Frame{Head: []byte(name), Body: nvs}})
+}
+
+// power switches a device on or off. It is called while the cloud's event runs.
+func (w *world) power(id int, on bool) {
+	kind := msgPowerOff
+	if on {
+		kind = msgPowerOn
+	}
+	w.send(int32(id), msg{kind: kind})
+}
+
+func (w *world) send(id int32, m msg) {
+	ks := w.k.ShardOf(w.cloudID)
+	ks.Send(id, ks.Now()+w.lookahead, m)
+}
+
+func (w *world) handle(ks *kernel.Shard[msg], e *kernel.Event[msg]) {
+	sh := w.shards[ks.Index]
+	if e.Dst == w.cloudID {
+		w.side.actor(sh, e)
+		return
+	}
+	sh.device(e)
+}
+
+// planFaults draws what happens to whom.
+func (w *world) planFaults() {
+	for i := range w.sc.Faults {
+		f := &w.sc.Faults[i]
+		targets := fault.Targets(w.seed, f.Name, w.fleet.selected(&f.Select), f.Select.Fraction)
+		if f.When != nil {
+			w.pending = append(w.pending, whenFault{i, targets})
+			continue
+		}
+		for _, t := range targets {
+			a := &w.devs[t]
+			a.cuts = append(a.cuts, fault.Plan(w.seed, i, f, w.fleet.things[t].name, w.fleet.where(t))...)
+		}
+	}
+}
+
+// run executes the world until something ends it.
+func (w *world) run(ctx context.Context) (*report.Result, error) {
+	w.ctx = ctx
+	end := w.sc.Duration
+	why := stopDuration
+	if w.opt.Until > 0 && w.opt.Until < end {
+		end, why = w.opt.Until, stopUntil
+	}
+	w.now = end
+	switch dry := w.k.Run(end); {
+	case dry:
+		w.stopped = stopQuiet
+	case w.stopped == stopNot:
+		w.stopped = why
+	}
+	return w.result(), nil
+}
+
+// barrier runs between two epochs, when no actor does.
+func (w *world) barrier(end time.Duration) bool {
+	changed := false
+	for _, sh := range w.shards {
+		changed = changed || sh.dirty
+		sh.dirty = false
+	}
+	abort := w.judgeDevices()
+	if w.side.changed {
+		changed, w.side.changed = true, false
+		w.env.Jobs = w.side.op.jobs()
+	}
+	if changed && (w.judge.Live() || len(w.pending) > 0 || w.side.op.conditional()) {
+		w.look(end)
+		abort = w.judge.After(&w.env) || abort
+		w.conditions(end)
+	}
+	switch {
+	case abort:
+		w.stopped = stopAbort
+	case w.quiet():
+		w.stopped = stopQuiet
+	default:
+		w.outside(end)
+	}
+	if w.stopped != stopNot {
+		w.now = end
+	}
+	return w.stopped != stopNot
+}
+
+// judgeDevices judges the rules about single devices, in the order in which the
+// devices changed.
+func (w *world) judgeDevices() (abort bool) {
+	w.changed = w.changed[:0]
+	for _, sh := range w.shards {
+		w.changed = append(w.changed, sh.changed...)
+		sh.changed = sh.changed[:0]
+	}
+	slices.SortFunc(w.changed, func(a, b changedDevice) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
+	})
+	for i := range w.changed {
+		abort = w.judge.Device(w.changed[i].at, &w.changed[i].device) || abort
+	}
+	return abort
+}
+
+// look refreshes what expressions see.
+func (w *world) look(now time.Duration) {
+	w.env.Now = now
+	w.env.Fleet, w.env.Groups = w.count()
+	w.env.Faults = w.faultCounts()
+	w.env.Flash = w.flash()
+	w.env.Traffic = w.side.op.traffic()
+	w.env.Updates = w.side.op.counted()
+}
+
+// conditions starts what waits for a condition: updates and events at the
+// operator, power cuts at the devices.
+func (w *world) conditions(now time.Duration) {
+	if w.side.op.judge(&w.env) && w.side.wake != now {
+		w.side.wake = now
+		w.k.Post(w.cloudID, w.cloudID, now, msg{kind: msgWake})
+	}
+	w.pending = slices.DeleteFunc(w.pending, func(p whenFault) bool {
+		f := &w.sc.Faults[p.index]
+		if ok, err := f.When.Holds(&w.env); err != nil || !ok {
+			return false
+		}
+		for _, t := range p.targets {
+			c := fault.Now(w.seed, p.index, f, w.fleet.things[t].name)
+			a := &w.devs[t]
+			if a.dev == nil || a.cutBy != nil || !a.powered() {
+				continue
+			}
+			at := max(now, a.dev.BusyUntil())
+			a.cutBy, a.cutAt = c, at
+			w.k.Post(int32(t), int32(t), at, msg{kind: msgCut})
+		}
+		return true
+	})
+}
+
+// quiet reports whether nothing is left that could change the outcome: the operator
+// is done, every execution has ended, and every device is idle or dead.
+func (w *world) quiet() bool {
+	if len(w.pending) > 0 || !w.side.op.done() {
+		return false
+	}
+	for _, sh := range w.shards {
+		if sh.active > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// outside asks the world around the simulation: does somebody want it to stop, or
+// to see how far it is. Nothing here can reach the trace.
+func (w *world) outside(now time.Duration) {
+	if w.barriers++; w.barriers%32 != 0 {
+		return
+	}
+	wall := time.Now()
+	switch {
+	case w.ctx.Err() != nil:
+		w.stopped = stopInterrupted
+	case w.opt.Timeout > 0 && wall.Sub(w.started) > w.opt.Timeout:
+		w.stopped = stopTimeout
+	}
+	if wall.Sub(w.shown) < 100*time.Millisecond {
+		return
+	}
+	w.shown = wall
+	w.measure()
+	if w.opt.Progress != nil {
+		fleet, _ := w.count()
+		w.opt.Progress(report.Progress{Virtual: now, Limit: w.sc.Duration, Events: w.k.Events(), Devices: fleet.Devices, Powered: fleet.Powered,
+			Executions: w.side.op.executions(), RolledBack: fleet.RolledBack, Bricked: fleet.Bricked, Step: w.side.op.takeStep()})
+	}
+}
+
+// measure notes the most memory seen.
+func (w *world) measure() { w.peak = max(w.peak, memoryInUse()) }
+
+// memoryInUse is heap and stacks as the runtime accounts them.
+func memoryInUse() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(samples)
+	n := uint64(0)
+	for _, s := range samples {
+		n += s.Value.Uint64()
+	}
+	return n
+}
+
+// close ends the goroutines of the devices.
+func (w *world) close() {
+	for _, sh := range w.shards {
+		sh.sessions.close()
+	}
+}
