@@ -1,10 +1,7 @@
 package jobs
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"sort"
 
 	"github.com/otasim/otasim/cloud/aws"
 )
@@ -168,27 +165,6 @@ func (s *Service) update(now int64, thing, jobID string, u update) (*execution, 
 	}
 	s.settle(now, e.job, u.status)
 	return e, nil
-}
-
-// parseDetails reads statusDetails: absent and null leave the stored map alone.
-func parseDetails(raw json.RawMessage) (*[]Detail, *DataError) {
-	raw = bytes.TrimSpace(raw)
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
-	}
-	var m map[string]string
-	if raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
-		return nil, invalid("Value at 'statusDetails' must be a map of strings")
-	}
-	out := make([]Detail, 0, len(m))
-	for k, v := range m {
-		out = append(out, Detail{k, v})
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
-	if derr := checkDetails(out); derr != nil {
-		return nil, derr
-	}
-	return &out, nil
 }
 
 func checkDetails(details []Detail) *DataError {

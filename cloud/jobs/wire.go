@@ -2,11 +2,9 @@ package jobs
 
 import (
 	"bytes"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Reply is the answer to a data plane publish: Topic is what follows
@@ -32,8 +30,8 @@ func (s *Service) Handle(now time.Time, thing, rest string, payload []byte) Repl
 func (s *Service) Refuse(now time.Time, rest string, payload []byte, code, message string) Reply {
 	var r request
 	token := ""
-	if decode(payload, &r) == nil && r.ClientToken != nil && len(*r.ClientToken) <= maxToken {
-		token = *r.ClientToken
+	if decode(payload, &r) == nil && r.token != nil && len(*r.token) <= maxToken {
+		token = *r.token
 	}
 	return s.rejected(now.UnixNano(), rest, token, &DataError{Code: code, Message: message})
 }
@@ -52,18 +50,6 @@ func (s *Service) rejected(at int64, rest, token string, err *DataError) Reply {
 	return Reply{rest + "/rejected", append(b, '}')}
 }
 
-// request has the members of all four requests.
-type request struct {
-	ClientToken           *string         `json:"clientToken"`
-	Status                *string         `json:"status"`
-	StatusDetails         json.RawMessage `json:"statusDetails"`
-	ExpectedVersion       json.RawMessage `json:"expectedVersion"`
-	ExecutionNumber       *int64          `json:"executionNumber"`
-	IncludeJobDocument    *bool           `json:"includeJobDocument"`
-	IncludeExecutionState *bool           `json:"includeJobExecutionState"`
-	StepTimeoutInMinutes  *int64          `json:"stepTimeoutInMinutes"`
-}
-
 func (s *Service) answer(now int64, thing, rest string, payload []byte) (body []byte, token string, derr *DataError) {
 	jobID, api := "", rest
 	if id, op, ok := strings.Cut(rest, "/"); ok {
@@ -78,11 +64,11 @@ func (s *Service) answer(now int64, thing, rest string, payload []byte) (body []
 	if derr := decode(payload, &r); derr != nil {
 		return nil, "", derr
 	}
-	if r.ClientToken != nil {
-		if len(*r.ClientToken) > maxToken {
-			return nil, "", invalid("Value '%.80s' at 'clientToken' failed to satisfy constraint: Member must have length less than or equal to 64", *r.ClientToken)
+	if r.token != nil {
+		if len(*r.token) > maxToken {
+			return nil, "", invalid("Value '%.80s' at 'clientToken' failed to satisfy constraint: Member must have length less than or equal to 64", *r.token)
 		}
-		token = *r.ClientToken
+		token = *r.token
 	}
 	b := s.appendToken(append(make([]byte, 0, 512), '{'), token)
 	b = s.appendTime(append(b, `"timestamp":`...), now)
@@ -98,15 +84,11 @@ func (s *Service) answer(now int64, thing, rest string, payload []byte) (body []
 		b = s.appendRows(b, t, Queued)
 		return append(b, ']', '}'), token, nil
 	case api == "start-next":
-		details, derr := parseDetails(r.StatusDetails)
+		step, derr := stepMinutes(r.step)
 		if derr != nil {
 			return nil, token, derr
 		}
-		step, derr := stepMinutes(r.StepTimeoutInMinutes)
-		if derr != nil {
-			return nil, token, derr
-		}
-		e, derr := s.startNext(now, thing, details, step)
+		e, derr := s.startNext(now, thing, r.details, step)
 		if derr != nil {
 			return nil, token, derr
 		}
@@ -116,13 +98,13 @@ func (s *Service) answer(now int64, thing, rest string, payload []byte) (body []
 		}
 		return append(b, '}'), token, nil
 	case api == "get":
-		e, derr := s.lookup(thing, jobID, r.ExecutionNumber, true)
+		e, derr := s.lookup(thing, jobID, r.number, true)
 		if derr != nil {
 			return nil, token, derr
 		}
 		if e != nil {
 			b = append(b, `,"execution":`...)
-			b = s.appendExecution(b, now, e, r.IncludeJobDocument == nil || *r.IncludeJobDocument)
+			b = s.appendExecution(b, now, e, r.document == nil || *r.document)
 		}
 		return append(b, '}'), token, nil
 	}
@@ -134,60 +116,28 @@ func (s *Service) answer(now int64, thing, rest string, payload []byte) (body []
 	if derr != nil {
 		return nil, token, derr
 	}
-	if r.IncludeExecutionState != nil && *r.IncludeExecutionState {
+	if r.state != nil && *r.state {
 		b = append(b, `,"executionState":`...)
 		b = appendState(b, e.status, e.details, e.version)
 	}
-	if r.IncludeJobDocument != nil && *r.IncludeJobDocument {
+	if r.document != nil && *r.document {
 		b = append(b, `,"jobDocument":`...)
 		b = append(b, s.document(now, e.job)...)
 	}
 	return append(b, '}'), token, nil
 }
 
-// decode reads a request body; an empty one is {}.
-func decode(payload []byte, r *request) *DataError {
-	payload = bytes.TrimSpace(payload)
-	if len(payload) == 0 {
-		return nil
-	}
-	if !utf8.Valid(payload) || !json.Valid(payload) {
-		return &DataError{Code: InvalidJSON, Message: "The request body is not valid UTF-8 encoded JSON."}
-	}
-	if payload[0] != '{' {
-		return invalid("The request body must be a JSON object.")
-	}
-	if err := json.Unmarshal(payload, r); err != nil {
-		return invalid("The request body has a member of the wrong type: %s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return nil
-}
-
 func parseUpdate(r *request) (u update, derr *DataError) {
-	if r.Status == nil {
+	if r.status == nil {
 		return u, invalid("Value null at 'status' failed to satisfy constraint: Member must not be null")
 	}
-	st, ok := ParseStatus(*r.Status)
+	st, ok := ParseStatus(*r.status)
 	if !ok || st != InProgress && st != Succeeded && st != Failed && st != Rejected {
-		return u, invalid("Value '%.40s' at 'status' failed to satisfy constraint: Member must satisfy enum value set: [IN_PROGRESS, SUCCEEDED, FAILED, REJECTED]", *r.Status)
+		return u, invalid("Value '%.40s' at 'status' failed to satisfy constraint: Member must satisfy enum value set: [IN_PROGRESS, SUCCEEDED, FAILED, REJECTED]", *r.status)
 	}
-	u.status = st
-	if u.details, derr = parseDetails(r.StatusDetails); derr != nil {
-		return u, derr
-	}
-	if u.step, derr = stepMinutes(r.StepTimeoutInMinutes); derr != nil {
-		return u, derr
-	}
-	if v := r.ExpectedVersion; len(v) > 0 && string(v) != "null" {
-		text := strings.Trim(string(v), `"`)
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return u, invalid("Value '%.40s' at 'expectedVersion' is not a number", text)
-		}
-		u.expected = &n
-	}
-	u.number = r.ExecutionNumber
-	return u, nil
+	u = update{status: st, details: r.details, expected: r.expected, number: r.number}
+	u.step, derr = stepMinutes(r.step)
+	return u, derr
 }
 
 func stepMinutes(v *int64) (int64, *DataError) {
