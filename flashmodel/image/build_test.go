@@ -44,6 +44,14 @@ func TestBuildVerifies(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, p.Valid(), p.Problems)
 				require.Equal(t, "door", p.Descriptor.Project)
+				report, err := Info(img, "")
+				require.NoError(t, err)
+				require.Equal(t, plainName(chip.Name), report.Chip)
+				require.True(t, report.ChecksumValid && *report.HashValid)
+				require.Equal(t, "2.1.0", report.AppDesc.Version)
+				for _, s := range report.Segments {
+					require.NotEmpty(t, s.Memory, "%08x", s.Addr)
+				}
 			})
 		}
 	}

@@ -46,6 +46,65 @@ type loaderMap struct {
 	loaderText Region // loader code of the bootloader
 }
 
+// loadsTo reports whether the bootloader copies a segment with this address.
+func (m *loaderMap) loadsTo(addr uint32, wake bool) bool {
+	if m.drom.has(addr) || m.irom.has(addr) || addr < 0x10000000 {
+		return false
+	}
+	return !wake || !m.inRTC(addr, addr+1)
+}
+
+func (m *loaderMap) inRTC(lo, hi uint32) bool {
+	for _, r := range m.rtc {
+		if r.hasAll(lo, hi) {
+			return true
+		}
+	}
+	return false
+}
+
+// refuses says why the bootloader does not load to [lo, hi), "" if it does.
+// RAM with two addresses is looked at from both sides.
+func (m *loaderMap) refuses(lo, hi uint32, alias bool) string {
+	switch {
+	case m.dram.hasAll(lo, hi):
+		if m.stack.overlaps(lo, hi) {
+			return "overlaps the bootloader stack"
+		}
+		if m.data.overlaps(lo, hi) {
+			return "overlaps bootloader data"
+		}
+		if !alias && m.dramAlias.overlaps(lo, hi) {
+			return m.refusesAlias(lo, hi, m.dramAlias, m.iramAlias)
+		}
+	case m.iram.hasAll(lo, hi):
+		if m.loaderText.overlaps(lo, hi) {
+			return "overlaps loader code"
+		}
+		if !alias && m.iramAlias.overlaps(lo, hi) {
+			return m.refusesAlias(lo, hi, m.iramAlias, m.dramAlias)
+		}
+	case !m.inRTC(lo, hi):
+		return "is a bad load address range"
+	}
+	return ""
+}
+
+func (m *loaderMap) refusesAlias(lo, hi uint32, from, to Region) string {
+	// the ends are converted as the loader does it, one word off where reversed
+	if !from.has(lo) {
+		lo = from.Low
+	}
+	if !from.has(hi - 1) {
+		hi = from.High
+	}
+	if !m.inverted {
+		return m.refuses(lo-from.Low+to.Low, hi-from.Low+to.Low, true)
+	}
+	a, b := to.Low+(from.High-hi)-4, to.Low+(from.High-lo)-4
+	return m.refuses(a, b, true)
+}
+
 // The chips that can be simulated.
 var (
 	ESP32   = ChipByName("ESP32")

@@ -54,6 +54,19 @@ const (
 	BootLoadUnchecked
 )
 
+// HeaderChecks says what the firmware knows of the header, which grew with
+// ESP-IDF: v3.1 looks at nothing behind the magic but the segment count, v4.0
+// to v4.4 at the chip id and the legacy revision byte, later ones at the chip
+// id and both full revisions.
+type HeaderChecks byte
+
+// The generations of header checks; the newest is the zero value.
+const (
+	CheckRevisions HeaderChecks = iota
+	CheckLegacyRevision
+	CheckNoChip
+)
+
 // Signature is the signature check that secure boot adds; package secureboot
 // implements it.
 type Signature interface {
@@ -79,7 +92,8 @@ type VerifyOptions struct {
 	Chip          *Chip  // nil: ESP32
 	Revision      uint16 // of the chip, major*100 + minor
 	BlockRevision uint16 // of the eFuse blocks; only chips after the ESP32 look at it
-	AntiRollback  bool   // CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK
+	Header        HeaderChecks
+	AntiRollback  bool   // CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK of ESP-IDF v5.2 and later
 	SecureVersion uint32 // of the eFuse; BootLoad with AntiRollback refuses smaller ones
 	Wake          bool   // woken from deep sleep: RTC segments are not loaded
 	Debugger      bool   // a JTAG debugger is attached: no checksum, no hash
@@ -143,7 +157,7 @@ func (o *VerifyOptions) id() string {
 	b := make([]byte, 0, 64)
 	b = append(b, "image.Verify "...)
 	b = append(b, o.chip().Name...)
-	b = append(b, byte(o.Mode), flag(o.AntiRollback)|flag(o.Wake)<<1|flag(o.Debugger)<<2)
+	b = append(b, byte(o.Mode), byte(o.Header), flag(o.AntiRollback)|flag(o.Wake)<<1|flag(o.Debugger)<<2)
 	b = binary.LittleEndian.AppendUint16(b, o.Revision)
 	b = binary.LittleEndian.AppendUint16(b, o.BlockRevision)
 	b = binary.LittleEndian.AppendUint32(b, o.SecureVersion)
@@ -203,7 +217,7 @@ func verify(r flashmodel.Reader, addr, size uint32, opt *VerifyOptions) verdict 
 	l.loads = opt.Mode == BootLoad || opt.Mode == BootLoadUnchecked
 	l.verifies = opt.Mode != BootLoadUnchecked
 	bootloader := addr == l.chip.BootloaderOffset
-	if l.verifies && opt.Signature != nil && !(bootloader && !opt.Signature.SignsBootloader()) {
+	if l.verifies && opt.Signature != nil && (!bootloader || opt.Signature.SignsBootloader()) {
 		l.signature = opt.Signature
 		l.signed = opt.Signature.NewHash()
 	}
@@ -287,17 +301,34 @@ func (l *loader) header() *failure {
 	if !l.verifies {
 		return nil
 	}
-	switch rev := l.opt.Revision; {
-	case h.Magic != Magic:
+	if h.Magic != Magic {
 		return fail(4, ErrInvalid, "magic byte %02X at 0x%x, nothing flashed here", h.Magic, l.addr)
-	case h.ChipID != l.chip.ID:
-		return fail(5, ErrFail, "image is for chip id %d, this is an %s with %d", h.ChipID, l.chip.Name, l.chip.ID)
-	case rev < h.MinRevFull:
-		return fail(6, ErrFail, "image needs chip revision v%d.%d, this is v%d.%d", h.MinRevFull/100, h.MinRevFull%100, rev/100, rev%100)
-	case h.MaxRevFull != 0 && h.MaxRevFull != 0xFFFF && rev > h.MaxRevFull:
-		return fail(6, ErrFail, "image allows chip revision up to v%d.%d, this is v%d.%d", h.MaxRevFull/100, h.MaxRevFull%100, rev/100, rev%100)
-	case h.SegmentCount > MaxSegments:
+	}
+	if f := l.chipChecks(&h); f != nil {
+		return f
+	}
+	if h.SegmentCount > MaxSegments {
 		return fail(7, ErrInvalid, "%d segments, at most %d", h.SegmentCount, MaxSegments)
+	}
+	return nil
+}
+
+func (l *loader) chipChecks(h *Header) *failure {
+	if l.opt.Header == CheckNoChip {
+		return nil
+	}
+	if h.ChipID != l.chip.ID {
+		return fail(5, ErrFail, "image is for chip id %d, this is an %s with %d", h.ChipID, l.chip.Name, l.chip.ID)
+	}
+	rev, lo, hi := l.opt.Revision, h.MinRevFull, h.MaxRevFull
+	if l.opt.Header == CheckLegacyRevision {
+		rev, lo, hi = rev/100*100, 100*uint16(h.MinRevision), 0
+	}
+	if rev < lo {
+		return fail(6, ErrFail, "image needs chip revision v%d.%d, this is v%d.%d", lo/100, lo%100, rev/100, rev%100)
+	}
+	if hi != 0 && hi != 0xFFFF && rev > hi {
+		return fail(6, ErrFail, "image allows chip revision up to v%d.%d, this is v%d.%d", hi/100, hi%100, rev/100, rev%100)
 	}
 	return nil
 }
@@ -465,65 +496,6 @@ func (l *loader) checkSignature(appended []byte, end, full uint32) *failure {
 }
 
 func alignUp(n, a uint64) uint64 { return (n + a - 1) / a * a }
-
-// loadsTo reports whether the bootloader copies a segment with this address.
-func (m *loaderMap) loadsTo(addr uint32, wake bool) bool {
-	if m.drom.has(addr) || m.irom.has(addr) || addr < 0x10000000 {
-		return false
-	}
-	return !wake || !m.inRTC(addr, addr+1)
-}
-
-func (m *loaderMap) inRTC(lo, hi uint32) bool {
-	for _, r := range m.rtc {
-		if r.hasAll(lo, hi) {
-			return true
-		}
-	}
-	return false
-}
-
-// refuses says why the bootloader does not load to [lo, hi), "" if it does.
-// RAM with two addresses is looked at from both sides.
-func (m *loaderMap) refuses(lo, hi uint32, alias bool) string {
-	switch {
-	case m.dram.hasAll(lo, hi):
-		if m.stack.overlaps(lo, hi) {
-			return "overlaps the bootloader stack"
-		}
-		if m.data.overlaps(lo, hi) {
-			return "overlaps bootloader data"
-		}
-		if !alias && m.dramAlias.overlaps(lo, hi) {
-			return m.refusesAlias(lo, hi, m.dramAlias, m.iramAlias)
-		}
-	case m.iram.hasAll(lo, hi):
-		if m.loaderText.overlaps(lo, hi) {
-			return "overlaps loader code"
-		}
-		if !alias && m.iramAlias.overlaps(lo, hi) {
-			return m.refusesAlias(lo, hi, m.iramAlias, m.dramAlias)
-		}
-	case !m.inRTC(lo, hi):
-		return "is a bad load address range"
-	}
-	return ""
-}
-
-func (m *loaderMap) refusesAlias(lo, hi uint32, from, to Region) string {
-	// the ends are converted as the loader does it, one word off where reversed
-	if !from.has(lo) {
-		lo = from.Low
-	}
-	if !from.has(hi - 1) {
-		hi = from.High
-	}
-	if !m.inverted {
-		return m.refuses(lo-from.Low+to.Low, hi-from.Low+to.Low, true)
-	}
-	a, b := to.Low+(from.High-hi)-4, to.Low+(from.High-lo)-4
-	return m.refuses(a, b, true)
-}
 
 // End is where the image itself ends, with its appended hash and without
 // signature, in bytes from Start.

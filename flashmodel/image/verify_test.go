@@ -51,7 +51,7 @@ func vectorFile(t testing.TB, name string) *os.File {
 		t.Skipf("no vectors: %v", err)
 	}
 	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
@@ -169,4 +169,51 @@ func TestVerifyNeighbour(t *testing.T) {
 	md, code = Verify(f, addr, size, VerifyOptions{})
 	require.Equal(t, ErrFail, code)
 	require.Equal(t, 10, md.FailStep, "0xFF0000 bytes are more than the flash has: %s", md.Why)
+}
+
+func TestHeaderGenerations(t *testing.T) {
+	img, err := Build(Spec{Size: 4096, MinRevision: 301, MaxRevision: 399})
+	require.NoError(t, err)
+	c3, err := Build(Spec{Size: 4096, Chip: ESP32C3})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		img      []byte
+		header   HeaderChecks
+		revision uint16
+		want     Err
+		step     int
+	}{
+		{img, CheckRevisions, 301, OK, 0},
+		{img, CheckRevisions, 300, ErrFail, 6},
+		{img, CheckRevisions, 400, ErrFail, 6},
+		{img, CheckLegacyRevision, 300, OK, 0},
+		{img, CheckLegacyRevision, 400, OK, 0},
+		{img, CheckLegacyRevision, 199, ErrFail, 6},
+		{img, CheckNoChip, 0, OK, 0},
+		{c3, CheckLegacyRevision, 300, ErrFail, 5},
+	} {
+		md, code := Verify(erased(1<<20, 0x10000, c.img), 0x10000, 0x10000, VerifyOptions{Header: c.header, Revision: c.revision})
+		require.Equal(t, c.want, code, "%+v: %s", c.header, md.Why)
+		require.Equal(t, c.step, md.FailStep)
+	}
+	// what passes the chip check of v3.1 may still lie elsewhere in memory
+	md, code := Verify(erased(1<<20, 0x10000, c3), 0x10000, 0x10000, VerifyOptions{Header: CheckNoChip})
+	require.Equal(t, ErrInvalid, code)
+	require.Equal(t, 8, md.FailStep, "RAM of the ESP32-C3 is flash to the ESP32")
+}
+
+func TestDebuggerAndBootloaderOffset(t *testing.T) {
+	img, err := Build(Spec{Size: 4096})
+	require.NoError(t, err)
+	img[2000] ^= 1
+	flash := erased(1<<20, 0x10000, img)
+	_, code := Verify(flash, 0x10000, 0x10000, VerifyOptions{})
+	require.Equal(t, ErrInvalid, code)
+	_, code = Verify(flash, 0x10000, 0x10000, VerifyOptions{Debugger: true})
+	require.Equal(t, OK, code)
+	md, code := Verify(flash, 0x10000, 16<<20+1, VerifyOptions{})
+	require.Equal(t, ErrInvalidArg, code)
+	require.Equal(t, 2, md.FailStep)
+	_, code = Verify(flash, 1<<20-8, 0x1000, VerifyOptions{})
+	require.Equal(t, ErrFail, code, "header outside the flash")
 }

@@ -27,7 +27,7 @@ func upstream(t *testing.T) map[string][]byte {
 		t.Skipf("no real files: %v", err)
 	}
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	require.NoError(t, err)
 	lines := bufio.NewScanner(z)
