@@ -66,13 +66,13 @@ func Compile(source string, kind Kind, names Names, near func(word string, candi
 }
 
 // Holds evaluates a program of any kind but everyDevice.
-func (p *Program) Holds(env *Env) (bool, error) { return run(p.main, env) }
+func (p *Program) Holds(env *Env) (bool, error) { return run(&vm.VM{}, p.main, env) }
 
 // HoldsFor evaluates an everyDevice program.
-func (p *Program) HoldsFor(dev *report.Device) (bool, error) { return run(p.main, dev) }
+func (p *Program) HoldsFor(dev *report.Device) (bool, error) { return run(&vm.VM{}, p.main, dev) }
 
-func run(prog *vm.Program, env any) (bool, error) {
-	v, err := vm.Run(prog, env)
+func run(machine *vm.VM, prog *vm.Program, env any) (bool, error) {
+	v, err := machine.Run(prog, env)
 	if err != nil {
 		return false, err
 	}
@@ -196,8 +196,24 @@ func (w *walker) walk(n ast.Node, depth int) {
 
 func (w *walker) part(n ast.Node, depth int) {
 	if depth == 0 && n.String() != "devices" {
-		w.parts = append(w.parts, source{label: n.String(), text: n.String()})
+		w.parts = append(w.parts, source{label: written(n), text: written(n)})
 	}
+}
+
+// maps are the names whose keys are written in brackets.
+var maps = []string{"groups", "jobs", "faults", "attacks", "on_version", "image_state", "executions", "phases", "stopped_at"}
+
+// written spells a chain as an author does: jobs["fw"].failed.
+func written(n ast.Node) string {
+	m, ok := n.(*ast.MemberNode)
+	if !ok {
+		return n.String()
+	}
+	key := lastName(m)
+	if slices.Contains(maps, lastName(m.Node)) {
+		return written(m.Node) + "[" + strconv.Quote(key) + "]"
+	}
+	return written(m.Node) + "." + key
 }
 
 // chain reports whether n is a name followed by constant keys only.

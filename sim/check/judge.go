@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/expr-lang/expr/vm"
+
 	"github.com/otasim/otasim/sim/report"
 )
 
@@ -21,6 +23,7 @@ type Rule struct {
 type Judge struct {
 	rules []judged
 	live  bool // some rule must see every event
+	vm    vm.VM
 }
 
 type judged struct {
@@ -58,7 +61,7 @@ func (j *Judge) After(env *Env) (abort bool) {
 		if r.settled || r.Program.Kind != Always && r.Program.Kind != Sometimes {
 			continue
 		}
-		ok, err := r.Program.Holds(env)
+		ok, err := run(&j.vm, r.Program.main, env)
 		r.checks++
 		if r.Program.Kind == Sometimes {
 			if ok {
@@ -82,7 +85,7 @@ func (j *Judge) Device(now time.Duration, dev *report.Device) (abort bool) {
 		if r.settled || r.Program.Kind != EveryDevice || len(r.Groups) > 0 && !slices.Contains(r.Groups, dev.Group) {
 			continue
 		}
-		ok, err := r.Program.HoldsFor(dev)
+		ok, err := run(&j.vm, r.Program.main, dev)
 		r.checks++
 		if !ok {
 			r.violated(dev, now, dev.Thing, err)
