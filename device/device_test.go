@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,6 +12,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +97,7 @@ type testCloud struct {
 	status   string
 	details  string // statusDetails as the device last wrote them
 	terminal bool
+	blocks   [][]byte // encoded once, as the stream service does
 	history  []string
 	refuse   bool // connects are refused
 	mute     bool // nothing is answered
@@ -152,11 +156,14 @@ func (c *testCloud) answer(op NetOp) []Event {
 		case op.Topic == base+"/jobs/$next/get":
 			out = append(out, Event{Kind: Message, Topic: base + "/jobs/$next/get/accepted", Payload: c.document()})
 		case op.Topic == base+"/streams/s-1/get/cbor":
-			want := op.Payload[strings.Index(string(op.Payload), "ab")+1:]
-			_ = want
-			for i := range (len(c.file) + 4095) / 4096 {
+			if c.blocks == nil {
+				for i := range (len(c.file) + 4095) / 4096 {
+					c.blocks = append(c.blocks, c.block(i))
+				}
+			}
+			for i, block := range c.blocks {
 				if requested(op.Payload, i) {
-					out = append(out, Event{Kind: Message, Topic: base + "/streams/s-1/data/cbor", Payload: c.block(i)})
+					out = append(out, Event{Kind: Message, Topic: base + "/streams/s-1/data/cbor", Payload: block})
 					break
 				}
 			}
@@ -174,7 +181,7 @@ func (c *testCloud) answer(op NetOp) []Event {
 
 // requested reads the bitmap of a stream request.
 func requested(request []byte, index int) bool {
-	at := strings.Index(string(request), "\x61b") + 2
+	at := bytes.Index(request, []byte("\x61b")) + 2
 	n, head := int(request[at]&31), 1
 	if n == 24 {
 		n, head = int(request[at+1]), 2
@@ -205,14 +212,12 @@ func (b *bench) step(ev Event) {
 		b.step(Event{Kind: PowerOn})
 		return
 	}
-	restarted := false
 	for _, op := range b.d.Ops() {
 		if op.Kind == OpConnect {
 			b.queue = nil
 		}
 		b.queue = append(b.queue, b.cloud.answer(op)...)
 	}
-	_ = restarted
 }
 
 // run steps until the deadline or until quiet: idle, nothing queued, no timer.
@@ -241,6 +246,18 @@ func newBench(t testing.TB, flash *flashmodel.Flash, cloud *testCloud, catalogue
 	return &bench{t: t, d: New(cfg), cloud: cloud, off: 10 * time.Second}
 }
 
+// golden compares with a file in testdata; UPDATE=1 writes it.
+func golden(t *testing.T, name, got string) {
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
 func TestWholeUpdate(t *testing.T) {
 	st := flashmodel.NewStore()
 	old, next := build(t, "1.0.0", 1, 100_000), build(t, "1.1.0", 2, 150_000)
@@ -250,9 +267,7 @@ func TestWholeUpdate(t *testing.T) {
 	b := newBench(t, factory(t, st, cloud.thing, old), cloud, nil, hooks)
 	b.step(Event{Kind: PowerOn})
 	b.run(time.Hour)
-	if testing.Verbose() {
-		t.Log("\n" + strings.Join(lines, "\n"))
-	}
+	golden(t, "update.log", strings.Join(lines, "\n")+"\n")
 	running, ok := b.d.Running()
 	require.True(t, ok)
 	require.Equal(t, "1.1.0", running.Version)
@@ -264,4 +279,101 @@ func TestWholeUpdate(t *testing.T) {
 		`IN_PROGRESS {"self_test":"active","updatedBy":"0x01010000"}`,
 		`SUCCEEDED {"reason":"accepted  v1.1.0","updatedBy":"  v1.0.0"}`,
 	}, cloud.history)
+}
+
+// TestUnconfirmed walks through every way in which a new image does not make it.
+func TestUnconfirmed(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		test     firmware.SelfTest
+		duration time.Duration
+		edit     func(cloud *testCloud)
+		version  string
+		history  []string // last entries
+		bricked  bool
+	}{
+		{name: "fail", test: firmware.Fail, duration: 5 * time.Second, history: []string{`FAILED {"reason":"rejected: 0x00000000"}`}},
+		{name: "fail at once", test: firmware.Fail, history: []string{`FAILED {"reason":"rejected: 0x00000000"}`}},
+		{name: "crash", test: firmware.Crash, duration: time.Second, history: []string{
+			`IN_PROGRESS {"self_test":"active","updatedBy":"0x01010000"}`, `FAILED {"reason":"rejected: 0x0000000f"}`}},
+		{name: "hang", test: firmware.Hang, duration: time.Second, history: []string{
+			`IN_PROGRESS {"self_test":"active","updatedBy":"0x01010000"}`, `FAILED {"reason":"rejected: 0x0000000f"}`}},
+		{name: "too slow for the guard", test: firmware.Pass, duration: 17 * time.Second, history: []string{
+			`FAILED {"reason":"rejected: 0x0000000f"}`}},
+		{name: "same version", edit: func(c *testCloud) { c.file = build(t, "1.0.0", 2, 150_000); c.sig = sign(c.file) },
+			history: []string{`FAILED {"reason":"rejected: 0x00000010"}`}},
+		{name: "byte changed after signing", edit: func(c *testCloud) { c.file = append([]byte(nil), c.file...); c.file[5000] ^= 1 },
+			history: []string{`FAILED {"reason":"0x000000e3: 0x00000000"}`}},
+		{name: "no signature", edit: func(c *testCloud) { c.sig = []byte{1} }, history: []string{`FAILED {"reason":"0x000000e3: 0x00000000"}`}},
+		{name: "signer unknown and none compiled in", edit: func(c *testCloud) { c.certfile = "other" },
+			history: []string{`FAILED {"reason":"0x000000e3: 0x00000000"}`}},
+		{name: "signed but no image", edit: func(c *testCloud) { c.file = make([]byte, 9000); c.sig = sign(c.file) },
+			history: []string{`IN_PROGRESS {"self_test":"ready","updatedBy":"0x01000000"}`, `FAILED {"reason":"rejected: 0x00000010"}`}},
+		{name: "older secure version", edit: func(c *testCloud) { c.file = build(t, "1.2.0", 0, 150_000); c.sig = sign(c.file) },
+			history: []string{`FAILED {"reason":"rejected: 0x00000010"}`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			st := flashmodel.NewStore()
+			old, next := build(t, "1.0.0", 1, 100_000), build(t, "1.1.0", 2, 150_000)
+			cloud := &testCloud{thing: "lamp-1", job: "AFR_OTA-1", file: next, sig: sign(next), certfile: LabelCodeSigner, status: "QUEUED"}
+			catalogue := &firmware.Catalogue{}
+			require.NoError(t, catalogue.Add(next, firmware.Behaviour{SelfTest: c.test, Duration: c.duration}))
+			if c.edit != nil {
+				c.edit(cloud)
+			}
+			b := newBench(t, factory(t, st, cloud.thing, old), cloud, catalogue, nil)
+			// The old image has been confirmed under secure version 1.
+			fuse := b.d.EFuse()
+			fuse.BurnSecureVersion(1, 32)
+			b.d.fuse = fuse
+			b.step(Event{Kind: PowerOn})
+			b.run(time.Hour)
+			running, ok := b.d.Running()
+			require.True(t, ok)
+			require.Equal(t, "1.0.0", running.Version)
+			require.Equal(t, "ota_0", running.Slot.Label)
+			require.Equal(t, PhaseIdle, b.d.Phase())
+			require.GreaterOrEqual(t, len(cloud.history), len(c.history))
+			require.Equal(t, c.history, cloud.history[len(cloud.history)-len(c.history):])
+			require.EqualValues(t, 1, func() uint32 { e := b.d.EFuse(); return e.SecureVersion(32) }())
+		})
+	}
+}
+
+// TestPowerCutsAtEveryPoint loses power at each named point, before it and in the flash command that follows, and once
+// more in the middle of what comes next. Whatever is left must start, and the fleet must end with a terminal status
+// that names what runs.
+func TestPowerCutsAtEveryPoint(t *testing.T) {
+	st := flashmodel.NewStore()
+	old, next := build(t, "1.0.0", 1, 100_000), build(t, "1.1.0", 2, 150_000)
+	sig := sign(next)
+	for _, p := range Points() {
+		for _, delay := range []time.Duration{0, time.Microsecond, 40 * time.Millisecond, 300 * time.Millisecond, 2 * time.Second} {
+			t.Run(fmt.Sprintf("%v+%v", p, delay), func(t *testing.T) {
+				cloud := &testCloud{thing: "lamp-1", job: "AFR_OTA-1", file: next, sig: sig, certfile: LabelCodeSigner, status: "QUEUED"}
+				cut := false
+				seen := 0
+				hooks := &Hooks{Point: func(d *Device, now time.Duration, at Point, arg int) {
+					if seen++; at == p && !cut && (seen > 3 || p != PointBoot) {
+						cut = true
+						d.Flash().SetCutAt(max(now+delay, 1))
+					}
+				}}
+				b := newBench(t, factory(t, st, cloud.thing, old), cloud, nil, hooks)
+				b.step(Event{Kind: PowerOn})
+				b.run(time.Hour)
+				require.True(t, cut, "the point was never reached")
+				require.Equal(t, 1, b.lost)
+				running, ok := b.d.Running()
+				require.True(t, ok, "nothing runs")
+				require.True(t, cloud.terminal, "history %v", cloud.history)
+				require.NotEqual(t, PhaseBricked, b.d.Phase())
+				if cloud.status == "SUCCEEDED" {
+					require.Equal(t, "1.1.0", running.Version, "%v", cloud.history)
+				} else {
+					require.Equal(t, "1.0.0", running.Version, "%v", cloud.history)
+				}
+			})
+		}
+	}
 }
