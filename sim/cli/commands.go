@@ -19,7 +19,7 @@ import (
 //go:embed schema/*.json
 var schemas embed.FS
 
-//go:embed all:template
+//go:embed template
 var templates embed.FS
 
 func parseTime(s string) (time.Duration, bool) { return file.ParseDuration(s) }
@@ -88,7 +88,7 @@ func (c *command) initDir(dir string) error {
 	if files["scenario.schema.json"], err = schemas.ReadFile("schema/scenario.json"); err != nil {
 		return err
 	}
-	names := []string{"first-update.yaml", "scenario.schema.json", filepath.Join(".github", "workflows", "otasim.yml")}
+	names := []string{"first-update.yaml", "scenario.schema.json", "ci.sh"}
 	for _, name := range names {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return &exit{status: ExitEnvironment, text: filepath.Join(dir, name) + " exists already; nothing was written"}
@@ -96,10 +96,14 @@ func (c *command) initDir(dir string) error {
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return &exit{status: ExitEnvironment, text: err.Error()}
 		}
-		if err := os.WriteFile(path, files[name], 0o644); err != nil {
+		mode := os.FileMode(0o644)
+		if filepath.Ext(name) == ".sh" {
+			mode = 0o755
+		}
+		if err := os.WriteFile(path, files[name], mode); err != nil {
 			return &exit{status: ExitEnvironment, text: err.Error()}
 		}
 		fmt.Fprintf(c.std.Out, "wrote %s\n", path)

@@ -1,0 +1,62 @@
+# make            what there is to make
+# make test       vet, all tests, the race detector
+# make lint       golangci-lint at the version below, fetched once
+GO       ?= go
+BIN      := $(CURDIR)/.bin
+LINTER   := v2.15.0
+FUZZTIME ?= 10s
+CC       ?= cc
+
+# Everything that shares memory between goroutines; the rest is sequential by design.
+RACE := ./sim/... ./cloud/broker/... .
+
+.PHONY: help build test race lint vectors bench fuzz check-long clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+	@echo "make build | race | vectors [VECTORS=DIR] | bench | fuzz [FUZZTIME=10s] | check-long | clean"
+
+build:
+	$(GO) build -trimpath -o otasim .
+
+test:
+	$(GO) vet ./...
+	$(GO) test ./...
+	@$(MAKE) --no-print-directory race
+
+race:
+	@if command -v $(firstword $(CC)) >/dev/null 2>&1; then \
+		echo "$(GO) test -race $(RACE)"; CGO_ENABLED=1 $(GO) test -race $(RACE); \
+	else \
+		echo "race detector: SKIPPED, there is no C compiler ($(CC))"; \
+	fi
+
+lint: $(BIN)/golangci-lint-$(LINTER)
+	$< run ./...
+
+$(BIN)/golangci-lint-$(LINTER):
+	mkdir -p $(BIN)
+	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER)
+	mv $(BIN)/golangci-lint $@
+
+vectors:
+	$(GO) run ./sim/vectors/cmd/vectors $(if $(VECTORS),-dir "$(VECTORS)")
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Every fuzz target for FUZZTIME.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
+		done; \
+	done
+
+# Complete sweeps that take too long for every push.
+check-long:
+	OTASIM_LONG=1 $(GO) test -timeout 6h ./...
+
+clean:
+	rm -rf otasim $(BIN)
