@@ -60,9 +60,11 @@ func TestBitRotEndsWithAnErase(t *testing.T) {
 	f := New(NewStore(), chipOf(t, "1MB"))
 	addFault(t, f, Fault{Kind: FaultBitRot, Addr: 0, Len: 2 * SectorSize, Mask: 4})
 	require.Equal(t, byte(0xfb), cells(t, f, 9, 1)[0])
+	fork := f.Fork()
 	require.NoError(t, f.Erase(0, SectorSize))
 	require.Equal(t, byte(0xff), cells(t, f, 9, 1)[0])
 	require.Equal(t, byte(0xfb), cells(t, f, SectorSize, 1)[0], "the other sector")
+	require.Equal(t, byte(0xfb), cells(t, fork, 9, 1)[0], "the other chip")
 }
 
 func TestReadDisturb(t *testing.T) {

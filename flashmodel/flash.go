@@ -122,6 +122,10 @@ func (f *Flash) Stats() Stats {
 	}
 }
 
+// Commands is the number of program and erase commands so far: cheap enough to ask
+// after every step.
+func (f *Flash) Commands() uint64 { return f.programs + uint64(f.erases) }
+
 // Read copies len(dst) cells from addr on, as the chip would answer now: through read
 // faults and unstable cells. It takes no time: the owner charges what its driver needs.
 func (f *Flash) Read(addr uint32, dst []byte) error {

@@ -4,7 +4,7 @@ package flashmodel
 // bytes and equal lengths. Unequal keys mean nothing. Comparable.
 type RegionKey struct {
 	seq uint64
-	off uint32 // of the region in its first leaf
+	off uint32 // of the region in its first sector
 	n   uint32
 }
 
@@ -32,7 +32,7 @@ func (f *Flash) Key(addr, n uint32) (RegionKey, bool) {
 	if f.slow && f.unsafe(addr, n) {
 		return RegionKey{}, false
 	}
-	key := RegionKey{off: addr % leafSpan, n: n}
+	key := RegionKey{off: addr % SectorSize, n: n}
 	last := (addr + n - 1) / SectorSize
 	for s := addr / SectorSize; s <= last; {
 		l := f.leaves[s/leafPages]

@@ -120,8 +120,7 @@ func (f *Flash) andPart(sector, off uint32, src []byte) {
 func (f *Flash) andPrivate(sector, off uint32, src []byte) {
 	p := &f.own.private[f.own.find(sector)]
 	p.grow(int(off) + len(src))
-	andBytes(p.data[off:], src)
-	p.data = trim(p.data)
+	andBytes(p.data[off:], src) // neither ends with FF, so the result does not
 }
 
 // andInto makes the content old AND src in buf.

@@ -61,17 +61,39 @@ func TestPartsOfAnOperationStayOutside(t *testing.T) {
 
 func TestForksAreIndependent(t *testing.T) {
 	a := New(NewStore(), chipOf(t, "1MB"))
-	require.NoError(t, a.Program(0x1000, []byte{0xf0}))
+	require.NoError(t, a.Program(0x1000, []byte{0xf0, 0x0f}))
 	b := a.Fork()
-	require.NoError(t, a.Program(0x1000, []byte{0xfc}))
 	require.NoError(t, b.Program(0x1001, []byte{0}))
+	require.NoError(t, a.Program(0x1000, []byte{0x3f}))
 	c := b.Fork()
 	require.NoError(t, b.Erase(0x1000, SectorSize))
-	require.Equal(t, []byte{0xf0, 0xff}, cells(t, a, 0x1000, 2))
+	require.Equal(t, []byte{0x30, 0x0f}, cells(t, a, 0x1000, 2))
 	require.Equal(t, []byte{0xff, 0xff}, cells(t, b, 0x1000, 2))
 	require.Equal(t, []byte{0xf0, 0x00}, cells(t, c, 0x1000, 2))
 	require.Equal(t, uint32(1), b.MaxWear())
 	require.Zero(t, c.MaxWear())
+}
+
+// A key stands for bytes, wherever they are, and for no others.
+func TestKeyIsTheContent(t *testing.T) {
+	f := New(NewStore(), chipOf(t, "1MB"))
+	src := make([]byte, SectorSize)
+	noise(src, 1)
+	for _, addr := range []uint32{0x1000, 0x42000} {
+		require.NoError(t, f.Load(addr, src))
+	}
+	key := func(addr, n uint32) RegionKey {
+		k, ok := f.Key(addr, n)
+		require.True(t, ok)
+		return k
+	}
+	require.Equal(t, key(0x1000, SectorSize), key(0x42000, SectorSize))
+	require.NotEqual(t, key(0x1000, 100), key(0x1064, 100))
+	require.NotEqual(t, key(0x1000, 100), key(0x1000, 101))
+	require.Equal(t, key(0x20000, 0x20000), key(0x60000, 0x20000))
+	require.NotEqual(t, key(0x20000, 0x20000), key(0x40000, 0x20000))
+	_, ok := f.Key(0, 0)
+	require.False(t, ok)
 }
 
 func TestRemember(t *testing.T) {
