@@ -134,6 +134,7 @@ func New(cfg Config) *Broker {
 // good until the next call of Outbox.
 func (b *Broker) Outbox() []Out {
 	out := b.out
+	clear(b.spare) // lets go of the payloads handed out before
 	b.out, b.spare = b.spare[:0], out
 	return out
 }

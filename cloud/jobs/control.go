@@ -51,6 +51,7 @@ func (s *Service) CreateJob(now time.Time, req CreateJobRequest) (JobResponse, e
 	if err := json.Compact(&wire, []byte(req.Document)); err != nil {
 		return JobResponse{}, aws.InvalidRequest.Because("document is not JSON: %v", err)
 	}
+	s.changes++
 	j := &job{req: req, id: req.JobID, status: JobInProgress, createdAt: at, updatedAt: at,
 		wire: wire.Bytes(), signed: strings.Contains(req.Document, placeholder),
 		byThing: make(map[string]*execution, len(names))}
@@ -342,6 +343,7 @@ func (s *Service) DeleteJob(now time.Time, id string, force bool) error {
 	if deleting >= maxDeleting {
 		return aws.LimitExceeded.Because("%d jobs are being deleted already.", deleting)
 	}
+	s.changes++
 	j.status, j.updatedAt = JobDeletionInProgress, now.UnixNano()
 	j.queue, j.next = nil, 0
 	s.unwatch(j)
@@ -359,6 +361,7 @@ func (s *Service) delete(now int64, j *job) {
 		pending := s.discard(e)
 		s.announce(now, e.thing, head, pending)
 	}
+	s.changes++
 	delete(s.jobs, j.id)
 	if i := slices.Index(s.order, j); i >= 0 {
 		s.order = slices.Delete(s.order, i, i+1)

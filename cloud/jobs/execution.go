@@ -48,6 +48,7 @@ func (t *timer) due() int64 {
 // enqueue creates the next execution of a thing, QUEUED. The caller announces.
 func (s *Service) enqueue(now int64, j *job, t *thing, retry int32) *execution {
 	s.seq++
+	s.changes++
 	e := &execution{job: j, thing: t, seq: s.seq, number: 1, version: 1, retry: retry, queuedAt: now, updatedAt: now}
 	if old := j.byThing[t.name]; old != nil {
 		e.earlier, e.number = old, old.number+1
@@ -70,6 +71,9 @@ func (s *Service) enqueue(now int64, j *job, t *thing, retry int32) *execution {
 func (s *Service) move(now int64, e *execution, to Status) {
 	head, j := e.thing.head(), e.job
 	from := e.status
+	if from != to {
+		s.changes++
+	}
 	e.status, e.updatedAt = to, now
 	e.version++
 	if j.byThing[e.thing.name] == e {
@@ -168,6 +172,7 @@ func (s *Service) discard(e *execution) (pending bool) {
 			break
 		}
 	}
+	s.changes++
 	if j.byThing[e.thing.name] == e {
 		j.counts[e.status]--
 		older := e.earlier

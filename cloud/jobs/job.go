@@ -149,12 +149,14 @@ func (s *Service) settle(now int64, j *job, how Status) {
 // complete ends a SNAPSHOT job that has nothing left to do.
 func (s *Service) complete(now int64, j *job) {
 	if j.status == JobInProgress && j.req.TargetSelection == Snapshot && !j.rolling() && j.open == 0 {
+		s.changes++
 		j.status, j.updatedAt, j.completedAt = JobCompleted, now, now
 	}
 }
 
 // cancel ends a job: QUEUED executions, with force IN_PROGRESS ones too.
 func (s *Service) cancel(now int64, j *job, force bool) {
+	s.changes++
 	j.status, j.forced, j.updatedAt, j.completedAt = JobCanceled, force, now, now
 	j.queue, j.next = nil, 0
 	s.agenda.Drop(&j.entry)

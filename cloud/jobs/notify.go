@@ -28,10 +28,11 @@ type Notification struct {
 }
 
 // Notifications hands out what has been announced since the last call, in
-// order. The slice is the caller's until the next call of any method.
+// order. The slice is good until the next call of Notifications.
 func (s *Service) Notifications() []Notification {
 	out := s.notes
-	s.notes = s.notes[:0]
+	clear(s.spare)
+	s.notes, s.spare = s.spare[:0], out
 	return out
 }
 

@@ -98,8 +98,10 @@ type Service struct {
 	order    []*job // by creation
 	things   map[string]*thing
 	seq      uint64 // of executions
+	changes  uint64 // of job and execution states
 	notes    []Notification
-	watchers []*job // CONTINUOUS and IN_PROGRESS, by creation
+	spare    []Notification // the slice handed out last
+	watchers []*job         // CONTINUOUS and IN_PROGRESS, by creation
 }
 
 // thing is what the service knows about one thing: its executions.
@@ -117,6 +119,10 @@ func New(cfg Config) *Service {
 	}
 	return s
 }
+
+// Changes counts the changes of job and execution states so far, so that a caller
+// who polls need not describe every job to learn that nothing has happened.
+func (s *Service) Changes() uint64 { return s.changes }
 
 // NextWake is the time of the next rollout step, timeout or deletion.
 func (s *Service) NextWake() (time.Time, bool) {
