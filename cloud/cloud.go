@@ -67,6 +67,9 @@ type Config struct {
 	// External says that a real broker carries the messages: notifications go
 	// to Deliveries instead of to the virtual connections.
 	External bool
+	// ServeS3 puts the bucket behind a listener and says how to reach it; nil:
+	// requests reach it without a socket.
+	ServeS3 func(h http.Handler) (endpoint string, through http.RoundTripper, err error)
 	// StepTime, SigningTime and DeletionTime are the durations of background
 	// steps; defaults 1 s, 2 s and 1 s.
 	StepTime, SigningTime, DeletionTime time.Duration
@@ -91,6 +94,7 @@ type Cloud struct {
 	metered  bool
 	rates    map[quota.Name]*quota.Rate
 	pending  []Delivery
+	carried  broker.Stats // by a real broker
 }
 
 // New makes a cloud at the time cfg.Epoch.
@@ -132,6 +136,13 @@ func New(cfg Config) (*Cloud, error) {
 	}
 	c.registry = registry.New(c.realm, seed.Sub("registry"))
 	c.bucket = bucket.New(c.realm, seed.Sub("bucket"), cfg.Epoch)
+	if cfg.ServeS3 != nil {
+		endpoint, through, err := cfg.ServeS3(c.bucket.Handler())
+		if err != nil {
+			return nil, fmt.Errorf("cloud: S3: %w", err)
+		}
+		c.bucket.Reach(endpoint, through)
+	}
 	objects := objects{c.bucket}
 	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime})
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
@@ -257,12 +268,17 @@ type Stats struct {
 
 // Stats returns the counters as of now.
 func (c *Cloud) Stats(now time.Time) Stats {
-	s := c.bucket.Stats()
-	return Stats{c.broker.Stats(now), s.Requests, s.Bytes}
+	s, b := c.bucket.Stats(), c.broker.Stats(now)
+	if c.cfg.External {
+		throttled := b.Throttled
+		b = c.carried
+		b.Throttled += throttled
+	}
+	return Stats{b, s.Requests, s.Bytes}
 }
 
-// S3 returns a client whose requests reach the bucket without a socket, and the
-// endpoint to put in front of /bucket/key.
+// S3 returns a client whose requests reach the bucket, without a socket unless
+// ServeS3 is set, and the endpoint to put in front of /bucket/key.
 func (c *Cloud) S3() (client *http.Client, endpoint string) {
 	return c.bucket.Client(), c.bucket.Endpoint()
 }

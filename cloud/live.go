@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/cloud/broker"
 	"github.com/otasim/otasim/cloud/broker/rules"
 )
 
@@ -15,6 +16,19 @@ type Delivery struct {
 	Topic    string
 	Payload  []byte
 	QoS      byte
+}
+
+// Carried is what a real broker has counted.
+type Carried = broker.Stats
+
+// Carry notes what a real broker has counted so far, for Stats.
+func (c *Cloud) Carry(s Carried) { c.carried = s }
+
+// Handshake decides on the certificates that a client shows in a TLS handshake,
+// leaf first. alert is the TLS alert of a refusal, 0 for welcome.
+func (c *Cloud) Handshake(now time.Time, chain [][]byte) (alert byte) {
+	_, alert = c.broker.Verify(now, chain)
+	return alert
 }
 
 // Authenticate decides on a CONNECT over a verified TLS connection: the chain

@@ -1,7 +1,7 @@
 // Package bucket is the S3 side of the cloud: versioned buckets in memory,
 // reached by S3 requests only. Inside the process the requests go through
-// Client, whose transport calls the handler without a socket; a listener may
-// serve the same Handler.
+// Client, whose transport calls the handler without a socket; or a listener
+// serves Handler, and Reach makes Client go there.
 //
 // The store is gofakes3 with its memory backend. Version ids come from the
 // seed and dates from the service's own clock, so that equal histories give
@@ -17,6 +17,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -25,13 +26,14 @@ import (
 	"github.com/otasim/otasim/cloud/aws"
 )
 
-// Service is all buckets of one account. It is not safe for concurrent use.
+// Service is all buckets of one account. It is not safe for concurrent use, but
+// for Handler.
 type Service struct {
-	now     time.Time
-	handler http.Handler
-	client  *http.Client
-	host    string
-	stats   Stats
+	now      atomic.Int64 // unix nanoseconds; Handler may run in other goroutines
+	handler  http.Handler
+	client   *http.Client
+	endpoint string
+	stats    Stats
 }
 
 // Stats counts what went through Client.
@@ -43,8 +45,8 @@ type Stats struct {
 // clock is the service's time as gofakes3 asks for it.
 type clock struct{ s *Service }
 
-func (c clock) Now() time.Time                  { return c.s.now }
-func (c clock) Since(t time.Time) time.Duration { return c.s.now.Sub(t) }
+func (c clock) Now() time.Time                  { return time.Unix(0, c.s.now.Load()).UTC() }
+func (c clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 // backend corrects the two answers of the memory backend that depend on the
 // host: bucket listings in map order and copies dated by the wall clock.
@@ -67,25 +69,32 @@ func (b backend) CopyObject(srcBucket, srcKey, dstBucket, dstKey string, meta ma
 
 // New returns a service without buckets. now is the time until SetTime.
 func New(realm aws.Realm, seed aws.Seed, now time.Time) *Service {
-	s := &Service{now: now.UTC(), host: "s3." + realm.Region + ".amazonaws.com"}
+	s := &Service{endpoint: "https://s3." + realm.Region + ".amazonaws.com"}
+	s.SetTime(now)
 	c := clock{s}
 	store := backend{s3mem.New(s3mem.WithVersionSeed(int64(seed.Sub("versions").Uint64())), s3mem.WithTimeSource(c)), c}
 	s.handler = headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server())
-	s.client = &http.Client{Transport: transport{s}}
+	s.client = &http.Client{Transport: counted{s, transport{s}}}
 	return s
 }
 
 // SetTime sets the clock that dates objects.
-func (s *Service) SetTime(now time.Time) { s.now = now.UTC() }
+func (s *Service) SetTime(now time.Time) { s.now.Store(now.UnixNano()) }
 
-// Handler answers S3 requests, path style.
+// Handler answers S3 requests, path style. It is safe for concurrent use.
 func (s *Service) Handler() http.Handler { return s.handler }
 
-// Client reaches the handler without a socket, whatever the host.
+// Reach makes Client, and with it this service, send its requests to a listener
+// that serves Handler.
+func (s *Service) Reach(endpoint string, through http.RoundTripper) {
+	s.endpoint, s.client = endpoint, &http.Client{Transport: counted{s, through}}
+}
+
+// Client reaches the handler: without a socket and whatever the host, until Reach.
 func (s *Service) Client() *http.Client { return s.client }
 
 // Endpoint is the URL to put in front of /bucket/key.
-func (s *Service) Endpoint() string { return "https://" + s.host }
+func (s *Service) Endpoint() string { return s.endpoint }
 
 // Stats returns what Client has carried.
 func (s *Service) Stats() Stats { return s.stats }
@@ -108,6 +117,25 @@ type bodiless struct{ http.ResponseWriter }
 
 func (bodiless) Write(b []byte) (int, error) { return len(b), nil }
 
+// counted counts what goes through Client.
+type counted struct {
+	s       *Service
+	through http.RoundTripper
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.through.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	c.s.stats.Requests++
+	c.s.stats.Bytes += uint64(max(r.ContentLength, 0))
+	if r.Method != http.MethodHead {
+		c.s.stats.Bytes += uint64(max(resp.ContentLength, 0))
+	}
+	return resp, nil
+}
+
 // transport calls the handler in the caller's goroutine.
 type transport struct{ s *Service }
 
@@ -129,8 +157,6 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("bucket: request body: %w", err)
 		}
 	}
-	t.s.stats.Requests++
-	t.s.stats.Bytes += uint64(max(r.ContentLength, 0)) + uint64(w.body.Len())
 	length := int64(w.body.Len())
 	if v := w.header.Get("Content-Length"); v != "" && r.Method == http.MethodHead {
 		if n, err := strconv.ParseInt(v, 10, 64); err == nil {

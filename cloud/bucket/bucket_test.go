@@ -78,7 +78,7 @@ func transcript(t *testing.T) string {
 		fmt.Fprintf(&b, "%s %s\n%s\n", method, path, resp.Status)
 		require.NoError(t, resp.Header.Write(&b))
 		fmt.Fprintf(&b, "%s\n", data)
-		s.SetTime(s.now.Add(time.Minute))
+		s.SetTime(clock{s}.Now().Add(time.Minute))
 	}
 	for _, name := range []string{"zeta", "alpha", "mid", "beta"} {
 		require.NoError(t, s.CreateBucket(name))
@@ -121,4 +121,28 @@ func TestSameHandlerBehindASocket(t *testing.T) {
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.Equal(t, "image", string(data))
+}
+
+func TestReachedThroughASocket(t *testing.T) {
+	s := service()
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+	s.Reach(srv.URL, srv.Client().Transport)
+	require.NoError(t, s.CreateBucket("firmware"))
+	image := []byte(strings.Repeat("image", 100_000))
+	v1, err := s.Put("firmware", "dir/app 1.bin", image)
+	require.NoError(t, err)
+	_, err = s.Put("firmware", "dir/app 1.bin", []byte("second"))
+	require.NoError(t, err)
+	o, err := s.Get("firmware", "dir/app 1.bin", v1)
+	require.NoError(t, err)
+	require.Equal(t, image, o.Data)
+	size, etag, err := s.Head("firmware", "dir/app 1.bin", v1)
+	require.NoError(t, err)
+	require.EqualValues(t, len(image), size)
+	require.Equal(t, o.ETag, etag)
+	require.EqualValues(t, 6, s.Stats().Requests)
+	srv.Close()
+	_, err = s.Get("firmware", "dir/app 1.bin", v1)
+	require.Error(t, err)
 }
