@@ -206,9 +206,8 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 	lost := sh.sessions.step(a, now, ev)
 	sh.stepping = nil
 	f := a.dev.Flash()
-	st := f.Stats()
 	a.chain.Fold(uint64(f.Clock()))
-	a.chain.Fold(st.Programs<<32 ^ st.Erases<<16 ^ st.BytesProgrammed)
+	a.chain.Fold(f.Commands())
 	if lost {
 		sh.lost(a, f.Clock())
 		return

@@ -42,6 +42,7 @@ type operator struct {
 	todo     []*task
 	runs     []*rollout // updates and attacks that have been created, in order
 	notes    []string
+	seen     uint64 // JobChanges when the jobs were last looked at
 	steps    []string
 	tampered []tampered
 }
@@ -368,8 +369,14 @@ func (r *rollout) settled() bool {
 	return false
 }
 
-// observe looks at every job, as an operator's console does.
+// observe looks at every job, as an operator's console does, if there is anything
+// new to see.
 func (o *operator) observe() (changed bool) {
+	n := o.cloud.JobChanges()
+	if n == o.seen && !slices.ContainsFunc(o.runs, func(r *rollout) bool { return r.status == "" && !r.failed }) {
+		return false
+	}
+	o.seen = n
 	for _, r := range o.runs {
 		if r.deleted || r.failed {
 			continue

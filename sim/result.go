@@ -78,6 +78,7 @@ func (w *world) result() *report.Result {
 	}
 	op.observe()
 	w.env.Jobs = op.jobs()
+	w.asksFlash = true
 	w.look(w.now)
 	w.env.Devices = make([]report.Device, 0, len(w.devs))
 	for i := range w.devs {

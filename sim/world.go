@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/metrics"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -39,12 +40,13 @@ type world struct {
 	lookahead time.Duration
 	side      cloudside
 
-	judge   *check.Judge
-	env     check.Env
-	changed []changedDevice
-	pending []whenFault
-	stopped stop
-	now     time.Duration // when the run ended
+	judge     *check.Judge
+	asksFlash bool // some rule is about flash, which must be added up over all devices
+	env       check.Env
+	changed   []changedDevice
+	pending   []whenFault
+	stopped   stop
+	now       time.Duration // when the run ended
 
 	ctx      context.Context //nolint:containedctx // of the run; barrier has no other way to it
 	started  time.Time
@@ -118,6 +120,9 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	}
 	w.planFaults()
 	w.judge = check.NewJudge(sc.Rules(), sc.Scaled)
+	for _, r := range sc.Rules() {
+		w.asksFlash = w.asksFlash || strings.Contains(r.Program.Source, "flash.")
+	}
 	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})
 	w.side.wake = 1
 	return w, nil
@@ -311,7 +316,9 @@ func (w *world) look(now time.Duration) {
 	w.env.Now = now
 	w.env.Fleet, w.env.Groups = w.count()
 	w.env.Faults = w.faultCounts()
-	w.env.Flash = w.flash()
+	if w.asksFlash {
+		w.env.Flash = w.flash()
+	}
 	w.env.Traffic = w.side.op.traffic()
 	w.env.Updates = w.side.op.counted()
 }

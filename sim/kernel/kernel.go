@@ -39,6 +39,8 @@ type Kernel[M any] struct {
 
 	epoch   atomic.Uint64 // raised to start an epoch
 	pending atomic.Int32  // workers still running it
+	idle    atomic.Bool   // the caller of Run sleeps until they are done
+	done    chan struct{}
 	quit    bool
 	wake    []chan struct{}
 	parked  []atomic.Bool
@@ -202,13 +204,30 @@ func (k *Kernel[M]) parallel() {
 		}
 	}
 	k.runGuarded(k.shards[0])
-	for spin := 0; k.pending.Load() > 0; spin++ {
-		if spin > spins {
-			runtime.Gosched()
-		}
-	}
+	k.await()
 	if p := k.failure.Load(); p != nil {
 		panic(*p)
+	}
+}
+
+// await returns when every other worker is done with the epoch.
+func (k *Kernel[M]) await() {
+	for spin := 0; k.pending.Load() > 0; spin++ {
+		if spin < spins {
+			continue
+		}
+		k.idle.Store(true)
+		if k.pending.Load() > 0 || !k.idle.Swap(false) {
+			<-k.done
+		}
+		return
+	}
+}
+
+// finish reports a worker's end of the epoch.
+func (k *Kernel[M]) finish() {
+	if k.pending.Add(-1) == 0 && k.idle.Swap(false) {
+		k.done <- struct{}{}
 	}
 }
 
@@ -219,7 +238,7 @@ const spins = 20_000
 
 func (k *Kernel[M]) start() {
 	n := len(k.shards) - 1
-	k.quit = false
+	k.quit, k.done = false, make(chan struct{}, 1)
 	k.wake, k.parked = make([]chan struct{}, n), make([]atomic.Bool, n)
 	for i := range n {
 		k.wake[i] = make(chan struct{}, 1)
@@ -236,9 +255,7 @@ func (k *Kernel[M]) stop() {
 			k.wake[i] <- struct{}{}
 		}
 	}
-	for k.pending.Load() > 0 {
-		runtime.Gosched()
-	}
+	k.await()
 }
 
 func (k *Kernel[M]) work(i int, seen uint64) {
@@ -255,11 +272,11 @@ func (k *Kernel[M]) work(i int, seen uint64) {
 		}
 		seen++
 		if k.quit {
-			k.pending.Add(-1)
+			k.finish()
 			return
 		}
 		k.runGuarded(k.shards[i+1])
-		k.pending.Add(-1)
+		k.finish()
 	}
 }
 
