@@ -250,6 +250,9 @@ func (c *Cloud) CreateJob(now time.Time, r jobs.CreateJobRequest) (jobs.JobRespo
 	return c.jobs.CreateJob(now, r)
 }
 
+// JobChanges counts changes of job and execution states; see jobs.Service.Changes.
+func (c *Cloud) JobChanges() uint64 { return c.jobs.Changes() }
+
 // DescribeJob tells about a job.
 func (c *Cloud) DescribeJob(id string) (jobs.Job, error) { return c.jobs.DescribeJob(id) }
 
