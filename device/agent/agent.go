@@ -54,6 +54,7 @@ type Agent struct {
 	data        dataPath
 	unsubscribe bool // when files are closed and on shutdown
 	started     bool // was initialised since boot
+	wiped       bool // was shut down, and with it lost the pointers to its port
 
 	job       string // active job, as the fixed buffer holds it
 	file      File
@@ -72,7 +73,9 @@ type Agent struct {
 
 // New returns an agent that has not been initialised: state Stopped.
 func New(cfg *Config, thing string, version uint32) Agent {
-	return Agent{cfg: cfg, thing: thing, version: version, state: Stopped, expected: 1}
+	a := Agent{cfg: cfg, thing: thing, version: version, state: Stopped, expected: 1}
+	a.wipeBuffers()
+	return a
 }
 
 // Clone returns an independent copy.
@@ -114,10 +117,12 @@ func (a *Agent) Initialise(p Port) Err {
 	if len(a.thing) > a.cfg.Profile.ThingNameMax || a.thing == "" {
 		return ErrUninitialized
 	}
-	for _, m := range a.queue {
-		a.unexpected(p, m)
+	if !a.cfg.Profile.ShutdownWipes {
+		for _, m := range a.queue {
+			a.unexpected(p, m)
+		}
 	}
-	a.queue = a.queue[:0]
+	a.queue, a.wiped = a.queue[:0], false
 	if !a.started || !a.cfg.Profile.UnsubscribeFlagSticks {
 		a.unsubscribe = true
 	}
@@ -129,7 +134,13 @@ func (a *Agent) Initialise(p Port) Err {
 // Signal posts an event. It fails when the agent is stopped or its queue is full; the data of a message is then not the agent's.
 func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
 	if a.state == Stopped {
-		return false
+		if !a.cfg.Profile.ShutdownWipes {
+			return false
+		}
+		if a.wiped {
+			a.Crash = "event for a stopped agent: call through a null pointer"
+			return false
+		}
 	}
 	ok := len(a.queue) < a.cfg.QueueLength
 	if ok {
@@ -205,8 +216,8 @@ func (a *Agent) SuspendAgent(p Port) Err {
 	if a.state == Stopped {
 		return ErrAgentStopped
 	}
+	p.StopTimer(TimerRequest)
 	if !a.cfg.Profile.TimersOutlive {
-		p.StopTimer(TimerRequest)
 		p.StopTimer(TimerSelfTest)
 	}
 	if !a.Signal(p, Suspend, nil) {

@@ -72,6 +72,9 @@ func DecodeBlock(msg []byte, capacity int) (Block, error) {
 	if len(msg) == 0 || msg[0]>>5 != 5 {
 		return b, fmt.Errorf("%w: not a map", ErrCBOR)
 	}
+	if _, err := skip(msg, 0, 0); err != nil {
+		return b, err
+	}
 	f, err := findKey(msg, 'f')
 	if err != nil {
 		return b, err

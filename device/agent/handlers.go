@@ -71,8 +71,9 @@ func (a *Agent) initFile(p Port, _ message) Err {
 		return ErrNone
 	}
 	if a.momentum < a.cfg.MomentumLimit {
-		p.StartTimer(TimerRequest, a.cfg.RequestMs)
-		a.momentum++
+		if p.StartTimer(TimerRequest, a.cfg.RequestMs) {
+			a.momentum++
+		}
 		return ErrInitFileTransferFailed
 	}
 	p.StopTimer(TimerRequest)
@@ -112,6 +113,9 @@ func (a *Agent) requestBlocks(p Port) bool {
 		}
 		return p.HTTPRequest(first, last)
 	}
+	if a.topic == "" {
+		a.topic = a.streamTopic("/get/cbor")
+	}
 	a.expected = a.cfg.BlocksPerRequest
 	if a.blocks() > requestBufferSize*8 {
 		return false
@@ -135,9 +139,10 @@ func (a *Agent) bitmap() []byte {
 	return whole
 }
 
-func (a *Agent) blocks() uint32 {
-	return uint32((uint64(a.file.Size) + uint64(a.cfg.BlockSize()) - 1) >> a.cfg.Log2Block)
-}
+// blocks is the number of blocks of the file; it wraps around like the library's 32-bit sum.
+func (a *Agent) blocks() uint32 { return blocksOf(a.file.Size, a.cfg) }
+
+func blocksOf(size uint32, cfg *Config) uint32 { return (size + cfg.BlockSize() - 1) >> cfg.Log2Block }
 
 func (a *Agent) jobNotification(p Port, _ message) Err {
 	p.StopTimer(TimerRequest)
@@ -175,9 +180,12 @@ func (a *Agent) cleanData(p Port) {
 }
 
 func (a *Agent) wipeBuffers() {
-	none := Text{Null: a.cfg.HeapBuffers}
-	a.file.Path, a.file.Cert, a.file.Stream, a.file.URL, a.file.AuthScheme = none, none, none, none, none
-	a.file.bitmap = nil
+	a.file.clear(a.cfg.HeapBuffers)
+	if a.cfg.HeapBuffers || a.cfg.Profile.FreshContext {
+		a.file.bitmap = nil
+	} else {
+		a.file.bitmap = make([]byte, len(a.file.bitmap))
+	}
 	a.topic = ""
 }
 
@@ -215,7 +223,7 @@ func (a *Agent) shutdown(p Port, _ message) Err {
 	}
 	a.cleanData(p)
 	a.closeContext(p)
-	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started,
+	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started, wiped: true,
 		queue: a.queue, requests: a.requests, tail: a.tail, file: File{Signature: a.file.Signature}}
 	return ErrNone
 }

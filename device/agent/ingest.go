@@ -130,7 +130,9 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 		return ingestAccepted, 0
 	}
 	p.StopTimer(TimerRequest)
-	f.bitmap = nil
+	if a.cfg.HeapBuffers || a.cfg.Profile.FreshContext {
+		f.bitmap = nil
+	}
 	status = p.CloseFile(f)
 	switch {
 	case status.Main() == 0:

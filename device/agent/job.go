@@ -69,18 +69,21 @@ func protocolOf(protocols string, primaryHTTP bool) dataPath {
 func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
 	same := false
 	switch a.parseJob(p, doc) {
-	case jobEmpty:
+	case jobEmpty, jobBusy:
 		return nil, true
 	case jobRefused, jobSelfTest:
 		return nil, false
 	case jobSame:
 		same = true
 	}
-	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > 0xffffffff-uint64(a.cfg.BlockSize())+1 {
+	if !a.cfg.Profile.NoOverflowCheck && uint64(a.file.Size) > maxFileSize(a.cfg) {
 		a.closeContext(p)
 		return nil, false
 	}
 	keep := same || p.PlatformState() == PlatformPendingCommit
+	if keep && a.cfg.Profile.KeepsWithoutBitmap {
+		return &a.file, false
+	}
 	if a.cfg.HeapBuffers && (keep && a.file.bitmap == nil || !keep && !p.Alloc()) {
 		a.closeContext(p)
 		return nil, false
@@ -114,12 +117,18 @@ const (
 	jobEmpty
 	jobSame
 	jobSelfTest
+	jobBusy // the active job again, in its self-test
 	jobNew
 )
 
 // parseJob reads the document and decides what it is.
 func (a *Agent) parseJob(p Port, doc []byte) jobKind {
-	r := parseDocument(doc, &a.file, a.cfg, p.Alloc)
+	f := &a.file
+	if a.cfg.Profile.FreshContext {
+		f = new(File)
+		f.clear(a.cfg.HeapBuffers)
+	}
+	r := parseDocument(doc, f, a.cfg, p.Alloc)
 	if r.err == ParseEmptyJobDoc {
 		p.Callback(a, CallbackNoActiveJob, Info{})
 		a.cleanData(p)
@@ -129,14 +138,23 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 		a.customJob(p, doc)
 		return jobRefused
 	}
-	if max := a.cfg.Profile.BitmapMax; max > 0 && int64(a.blocks()) > int64(max)*8 && a.file.Size <= 0xffffffff-a.cfg.BlockSize()+1 {
+	if a.tooLarge(f) {
+		if !a.cfg.Profile.SilentBadSize {
+			a.failJob(p, f.JobID, uint32(ErrJobParserError), uint32(jobBadModelParams))
+		}
 		return jobRefused
 	}
-	switch err := a.takeJob(p); {
-	case err == jobUpdateCurrent:
+	if a.cfg.Profile.FreshContext {
+		if kind := a.adopt(p, f); kind != jobNew {
+			return kind
+		}
+	} else if err := a.takeJob(p); err == jobUpdateCurrent {
 		return jobSame
-	case err != jobOK:
+	} else if err != jobOK {
 		if a.job != "" {
+			a.job = a.file.JobID
+		}
+		if a.job == "" && !a.cfg.Profile.SilentBadSize {
 			a.job = a.file.JobID
 		}
 		a.refuseJob(p, err)
@@ -150,6 +168,54 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 	p.Callback(a, CallbackReceivedJob, Info{Job: a.job, FileType: a.file.Type})
 	return kind
 }
+
+// tooLarge reports whether the file has more blocks than the bitmap.
+func (a *Agent) tooLarge(f *File) bool {
+	limit := a.cfg.Profile.BitmapMax
+	return limit > 0 && blocksOf(f.Size, a.cfg) > uint32(limit)*8
+}
+
+// adopt makes the document's job the active one without touching the active one until the document is known to be
+// good. The result is jobNew if there is a new job to begin.
+func (a *Agent) adopt(p Port, f *File) jobKind {
+	switch {
+	case f.Size == 0:
+		a.failJob(p, f.JobID, uint32(ErrJobParserError), uint32(jobZeroFileSize))
+		return jobRefused
+	case uint64(f.Size) > maxFileSize(a.cfg):
+		a.failJob(p, f.JobID, uint32(ErrJobParserError), uint32(jobBadModelParams))
+		return jobRefused
+	case protocolOf(f.Protocols.S, a.cfg.PrimaryHTTP) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
+		a.failJob(p, f.JobID, uint32(ErrInvalidDataProtocol), 0)
+		return jobRefused
+	case a.job == f.JobID && a.image == ImageTesting:
+		return jobBusy
+	case a.job == f.JobID && a.file.bitmap != nil && a.file.sameFile(f):
+		a.file.URL = f.URL
+		return jobSame
+	case a.job != "":
+		p.SetPlatformState(&a.file, ImageAborted)
+		a.closeContext(p)
+	}
+	a.job, a.file, a.topic = f.JobID, *f, ""
+	return jobNew
+}
+
+// failJob reports a job as failed that is not, and will not be, the active one.
+func (a *Agent) failJob(p Port, job string, reason, sub uint32) {
+	if active := a.job; job != active {
+		a.job = job
+		a.updateStatus(p, StatusFailedWithValue, reason, sub)
+		a.job = active
+		return
+	}
+	a.updateStatus(p, StatusFailedWithValue, reason, sub)
+	a.closeContext(p)
+	a.job = ""
+}
+
+// maxFileSize is the largest size whose block count does not overflow.
+func maxFileSize(cfg *Config) uint64 { return 1<<32 - uint64(cfg.BlockSize()) }
 
 // takeJob makes the document's job the active one.
 func (a *Agent) takeJob(p Port) jobErr {
@@ -201,18 +267,30 @@ func (a *Agent) customJob(p Port, doc []byte) {
 		return
 	}
 	if len(id) >= jobIDBuffer {
+		if a.cfg.Profile.LongJobIDCustom {
+			verdict := p.Callback(a, CallbackParseCustomJob, Info{JobNull: true, Document: body})
+			if verdict.Claimed && a.job == "" {
+				a.job = string(id)
+				a.endCustomJob(p, verdict)
+				return
+			}
+		}
 		a.refuseJob(p, jobNonConforming)
 		return
 	}
 	verdict := p.Callback(a, CallbackParseCustomJob, Info{Job: string(id), JobNull: a.cfg.Profile.CustomJobNull, Document: body})
 	a.copyJobID(string(id), verdict.Claimed && a.cfg.Profile.JobIDSplice)
 	if verdict.Claimed {
-		a.updateStatus(p, verdict.Status, verdict.Reason, verdict.Sub)
-		a.job = ""
-		p.Callback(a, CallbackReceivedJob, Info{FileType: a.file.Type})
+		a.endCustomJob(p, verdict)
 		return
 	}
 	a.refuseJob(p, jobNonConforming)
+}
+
+func (a *Agent) endCustomJob(p Port, verdict CustomStatus) {
+	a.updateStatus(p, verdict.Status, verdict.Reason, verdict.Sub)
+	a.job = ""
+	p.Callback(a, CallbackReceivedJob, Info{FileType: a.file.Type})
 }
 
 // selfTestJob decides whether the running image may be tested.

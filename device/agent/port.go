@@ -1,5 +1,7 @@
 package agent
 
+import "bytes"
+
 // Port is everything the agent calls: MQTT and HTTP, timers, the platform layer and the application. Calls are
 // synchronous and their results are part of the agent's input; false means failed.
 type Port interface {
@@ -91,4 +93,16 @@ type File struct {
 type Text struct {
 	S    string
 	Null bool
+}
+
+// clear empties the strings; on the heap nothing is left of them.
+func (f *File) clear(heap bool) {
+	none := Text{Null: heap}
+	f.Path, f.Cert, f.Stream, f.URL, f.AuthScheme = none, none, none, none, none
+}
+
+// sameFile reports whether two documents ask for the same bytes from the same stream.
+func (f *File) sameFile(g *File) bool {
+	return f.Size == g.Size && f.ID == g.ID && f.Type == g.Type && f.Stream == g.Stream && f.Protocols == g.Protocols &&
+		f.Cert == g.Cert && bytes.Equal(f.Signature, g.Signature)
 }

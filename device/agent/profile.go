@@ -10,28 +10,27 @@ type Profile struct {
 	BitmapMax    int // bytes; a file that needs more is ignored; 0 = not checked
 
 	// Texts.
-	TokenZeroEmpty     bool // client token 0 prints as nothing
-	TokenLosesDigit    bool // C1: the last digit of the client token is lost
-	TokenThingMax      int  // the client token carries this many characters of the thing name, 0 = all
-	VersionZeroEmpty   bool // C2: zero version components print as nothing
-	NoUpdatedBy        bool // SUCCEEDED does not name the updating version
-	FailedWholeWord    bool // FAILED prints the whole platform word and the ingest result
-	ProgressOwnTotal   bool // progress reads n/n
-	NoFirstProgress    bool // no progress status after the first block
-	FileTypeTextBroken bool // S9 with zero components empty
+	TokenZeroEmpty   bool // client token 0 prints as nothing
+	TokenLosesDigit  bool // C1: the last digit of the client token is lost
+	TokenThingMax    int  // the client token carries this many characters of the thing name, 0 = all
+	VersionZeroEmpty bool // C2: zero version components print as nothing
+	NoUpdatedBy      bool // SUCCEEDED does not name the updating version
+	FailedWholeWord  bool // FAILED prints the whole platform word and the ingest result
+	ProgressOwnTotal bool // progress reads n/n
+	NoFirstProgress  bool // no progress status after the first block
 
 	// Documents.
 	EmptyJobDoc        bool // a document of token and timestamp only is "empty": clean up the data path
 	RefuseInvalidJSON  bool // C12 absent: a document that is not JSON throughout is refused
-	ForgetOptional     bool // C13, C14, C34 absent: a document is read into a fresh context
+	FreshContext       bool // C4, C13, C14, C34 absent: a document is read into a context of its own and then judged
 	JobIDSplice        bool // C3: a new job id is copied over the old one without an end
-	UnsubscribeNewOnly bool // C4: a job switch unsubscribes the new stream
 	StickyProtocol     bool // C5: an unsupported protocol is noticed after the slot was erased, then nothing moves
 	SilentBadSize      bool // C6: jobs of impossible size get no status
 	NoOverflowCheck    bool // sizes close to 4 GiB are taken
 	RepeatLosesURL     bool // C8: with heap buffers a repeated document of the active job loses the URL
 	NoActiveJobSilent  bool // no NoActiveJob callback
 	CustomJobNull      bool // ParseCustomJob gets null pointers
+	KeepsWithoutBitmap bool // a repeated job, or any while the image is unconfirmed, needs no bitmap
 	LongJobIDCustom    bool // an over-long job id goes the custom job path with an empty id
 	EndedJobInfoEmpty  bool // Activate and Fail get an empty job id
 
@@ -50,7 +49,8 @@ type Profile struct {
 	TimerStopsBeforeTest  bool // C22: the self-test timer is stopped before the verdict
 	ResumeArmsSelfTest    bool // C23: Resume arms the self-test timer on a healthy image too
 	ShutdownStopsEarly    bool // the timers are deleted when shutdown is asked for, not when it happens
-	TimersOutlive         bool // C24: Suspend, Resume and Shutdown leave the timers alone
+	TimersOutlive         bool // C24: Suspend, Resume and Shutdown leave the timers alone, the request timer on Suspend excepted
+	ShutdownWipes         bool // C25: a shut down agent has lost its port; posting an event to it crashes
 	ConfirmLost           bool // a job found active by its own confirmed image is FAILED, not SUCCEEDED
 }
 
@@ -59,35 +59,35 @@ var (
 	// Ideal has no known defect. It asks for its job again when told to, guards the whole self-test with the
 	// timer, and survives a lost final status.
 	Ideal = &Profile{Name: "ideal", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
-		RefuseInvalidJSON: true, ForgetOptional: true}
+		RefuseInvalidJSON: true, FreshContext: true}
 
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
+		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384,
-		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
+		TokenZeroEmpty: true, VersionZeroEmpty: true,
+		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256,
-		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
+		TokenZeroEmpty: true, VersionZeroEmpty: true,
+		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
-		ResumeArmsSelfTest: true, ShutdownStopsEarly: true}
+		ResumeArmsSelfTest: true, ShutdownStopsEarly: true, ShutdownWipes: true}
 
 	V300 = &Profile{Name: "ota-v3.0.0", ThingNameMax: 64, SignatureMax: 256,
-		TokenZeroEmpty: true, VersionZeroEmpty: true, FileTypeTextBroken: true, NoUpdatedBy: true, FailedWholeWord: true,
+		TokenZeroEmpty: true, VersionZeroEmpty: true, NoUpdatedBy: true, FailedWholeWord: true,
 		ProgressOwnTotal: true, NoFirstProgress: true,
-		JobIDSplice: true, UnsubscribeNewOnly: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
-		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, EndedJobInfoEmpty: true,
+		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
+		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
 		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, UnsubscribeFlagSticks: true,
-		TimerStopsBeforeTest: true, TimersOutlive: true, ConfirmLost: true}
+		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true}
 )
 
 // Profiles lists every row.

@@ -267,7 +267,10 @@ func (r *rig) WriteBlock(f *File, offset uint32, data []byte) int {
 	r.record(items...)
 	return n
 }
-func (r *rig) CloseFile(*File) PALStatus { return r.pal("close", "pal_close") }
+func (r *rig) CloseFile(*File) PALStatus {
+	r.fileOpen = false
+	return r.pal("close", "pal_close")
+}
 func (r *rig) AbortFile(*File) PALStatus {
 	r.fileOpen = false
 	return r.pal("abort", "pal_abort")
@@ -301,8 +304,8 @@ func (r *rig) Callback(a *Agent, c Callback, info Info) CustomStatus {
 	}
 	switch c {
 	case CallbackActivate, CallbackFail, CallbackUpdateComplete:
-		r.record("cb", c.String(), map[string]any{"job": job, "status": int(info.Status), "reason": int(info.Reason),
-			"sub": int(info.Sub), "type": int(info.FileType)})
+		r.record("cb", c.String(), map[string]any{"job": job, "status": int(info.Status), "reason": int(int32(info.Reason)),
+			"sub": int(int32(info.Sub)), "type": int(info.FileType)})
 	case CallbackReceivedJob:
 		r.record("cb", c.String(), map[string]any{"job": job, "type": int(info.FileType)})
 	case CallbackParseCustomJob:
@@ -389,7 +392,7 @@ func (r *rig) process(s *traceStep) {
 }
 
 func (r *rig) deliver(id EventID, data []byte) {
-	if r.a.state == Stopped {
+	if r.a.state == Stopped && !r.cfg.Profile.ShutdownWipes {
 		r.record("not_queued")
 		return
 	}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/bits"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const goodSignature = "MEQCIF2QDvww1G/kpRGZ8FYvQrok1bSZvXjXefRk7sqNcyPTAiB4dvGt8fozIY5NC0vUDJ2MY42ZERYEcrbwA4n6q7vrBg=="
+
+func document(edit ...string) []byte {
+	doc := `{"clientToken":"0:dev","timestamp":1602795143,"execution":{"jobId":"AFR_OTA-1","status":"QUEUED","jobDocument":{"afr_ota":{"protocols":["MQTT"],"streamname":"s-1","files":[{"filepath":"fw.bin","filesize":300,"fileid":0,"certfile":"/cert.pem","sig-sha256-ecdsa":"` + goodSignature + `"}]}}}}`
+	return []byte(strings.NewReplacer(edit...).Replace(doc))
+}
+
+func TestParseDocument(t *testing.T) {
+	ideal, main := DefaultConfig(Ideal), DefaultConfig(Main)
+	for _, c := range []struct {
+		name  string
+		doc   []byte
+		err   ParseErr
+		ideal ParseErr // when it differs
+		check func(f *File) bool
+	}{
+		{name: "whole", doc: document(), check: func(f *File) bool {
+			return f.JobID == "AFR_OTA-1" && f.Size == 300 && f.Stream.S == "s-1" && f.Cert.S == "/cert.pem" && len(f.Signature) == 70 && !f.SelfTest
+		}},
+		{name: "size as string", doc: document(`300,`, `"300",`), check: func(f *File) bool { return f.Size == 300 }},
+		{name: "size in hex", doc: document(`300,`, `"0x1000",`), check: func(f *File) bool { return f.Size == 4096 }},
+		{name: "size in octal", doc: document(`300,`, `"010",`), check: func(f *File) bool { return f.Size == 8 }},
+		{name: "size -1", doc: document(`300,`, `-1,`), check: func(f *File) bool { return f.Size == 0xffffffff }},
+		{name: "size 1e6", doc: document(`300,`, `1e6,`), err: ParseInvalidNumber},
+		{name: "size too large", doc: document(`300,`, `4294967296,`), err: ParseInvalidNumber},
+		{name: "size missing", doc: document(`"filesize":300,`, ``), err: ParseMalformed},
+		{name: "duplicate size: first wins", doc: document(`300,`, `300,"filesize":600,`), check: func(f *File) bool { return f.Size == 300 }},
+		{name: "root shadows", doc: document(`{"clientToken"`, `{"filesize":7,"clientToken"`), check: func(f *File) bool { return f.Size == 7 }},
+		{name: "no files", doc: []byte(strings.Split(string(document()), `[{"filepath"`)[0] + `[]}}}}`), err: ParseMalformed},
+		{name: "protocols too long", doc: document(`["MQTT"]`, `["MQTT","HTTP","XX"]`), err: ParseUserBufferInsufficient},
+		{name: "base64 with a third pad", doc: document(`Bg==`, `Bg===`), err: ParseBase64},
+		{name: "base64 pad bits", doc: document(`Bg==`, `Bh==`), err: ParseBase64},
+		{name: "base64 without pads", doc: document(`Bg==`, `Bg`), check: func(f *File) bool { return len(f.Signature) == 70 }},
+		{name: "self test by presence", doc: document(`"status":"QUEUED"`, `"statusDetails":{"self_test":false,"updatedBy":"0x00010002"}`),
+			check: func(f *File) bool { return f.SelfTest && f.UpdatedBy == 0x10002 }},
+		{name: "garbage behind", doc: append(document(), "xx"...), err: ParseOK, ideal: ParseInvalidJSON},
+		{name: "token and timestamp", doc: []byte(`{"clientToken":"1","timestamp":1}`), err: ParseEmptyJobDoc, ideal: ParseMalformed},
+		{name: "timestamp", doc: []byte(`{"timestamp":1}`), err: ParseMalformed},
+		{name: "truncated", doc: document()[:300], err: ParseInvalidJSON},
+		{name: "nothing", doc: nil, err: ParseInvalidJSON},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var f File
+			require.Equal(t, c.err, parseDocument(c.doc, &f, &main, nil).err)
+			if c.check != nil {
+				require.True(t, c.check(&f), "%+v", f)
+			}
+			want := c.err
+			if c.ideal != 0 {
+				want = c.ideal
+			}
+			require.Equal(t, want, parseDocument(c.doc, new(File), &ideal, nil).err)
+		})
+	}
+}
+
+func TestJobDocumentVectors(t *testing.T) {
+	for _, profile := range []*Profile{Main, V341, B36DB646, V300} {
+		t.Run(profile.Name, func(t *testing.T) {
+			total, good := 0, 0
+			eachVector(t, "jobdocs.jsonl.gz", func(line []byte) {
+				var v struct {
+					ID, Name, Doc string
+					DocHex        *string `json:"doc_hex"`
+					Agent, Parse  map[string]json.RawMessage
+				}
+				require.NoError(t, json.Unmarshal(line, &v))
+				doc := []byte(v.Doc)
+				if v.DocHex != nil {
+					doc, _ = hex.DecodeString(*v.DocHex)
+				}
+				if raw := resolve(v.Agent, profile.Name); raw != nil {
+					total++
+					if diff := compareDocument(profile, doc, raw, resolve(v.Parse, profile.Name)); diff != "" {
+						t.Errorf("%s %s: %s", v.ID, v.Name, diff)
+					} else {
+						good++
+					}
+				}
+			})
+			t.Logf("jobdocs %s %d/%d", profile.Name, good, total)
+		})
+	}
+}
+
+func resolve(m map[string]json.RawMessage, name string) json.RawMessage {
+	for range 4 {
+		raw, ok := m[name]
+		if !ok {
+			return nil
+		}
+		if json.Unmarshal(raw, &name) != nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+func compareDocument(profile *Profile, doc []byte, agentWant, parseWant json.RawMessage) string {
+	var want struct {
+		O   []any
+		S   string
+		Job *string
+		Img float64
+		Rem float64
+	}
+	if err := json.Unmarshal(agentWant, &want); err != nil {
+		return err.Error()
+	}
+	r := newRig(profile, traceConfig{Thing: "dev-0001", Log2: 12, N: 1, Ver: "0x00090002", PAL: "Valid", Mom: 32, Freq: 64,
+		ReqMs: 10000, StMs: 16000, Queue: 20, OnActivate: "activate", OnStartTest: "accept"}, 0)
+	r.a.Initialise(r)
+	r.a.Signal(r, Start, nil)
+	r.a.Process(r, -1)
+	r.out = nil
+	r.a.Signal(r, ReceivedJobDocument, doc)
+	r.a.Process(r, -1)
+	got, _ := normal(r.out).([]any)
+	if !reflect.DeepEqual(got, want.O) {
+		return fmt.Sprintf("\n  got  %v\n  want %v", got, want.O)
+	}
+	v := r.a.View()
+	if v.State.String() != want.S || want.Job != nil && v.Job != *want.Job || float64(v.Image) != want.Img || float64(v.Remaining) != want.Rem {
+		return fmt.Sprintf("state %+v want %s", v, agentWant)
+	}
+	if parseWant == nil {
+		return ""
+	}
+	var p struct {
+		Valid    int `json:"json_valid"`
+		Err      ParseErr
+		Received uint32
+		Job      string
+		Stream   string
+		Size     uint32
+		FileID   uint32 `json:"file_id"`
+		Attr     uint32
+		Type     uint32
+		Updated  uint32 `json:"updated_by"`
+		SelfTest int    `json:"self_test"`
+		SigLen   int    `json:"sig_len"`
+		Sig      string
+	}
+	if err := json.Unmarshal(parseWant, &p); err != nil {
+		return err.Error()
+	}
+	var f File
+	cfg := r.cfg
+	cfg.HeapBuffers = false
+	res := parseDocument(doc, &f, &cfg, nil)
+	sum := sha256.Sum256(f.Signature)
+	if jsonText(doc).valid() != (p.Valid == 1) || res.err != p.Err || res.received != p.Received || f.JobID != p.Job ||
+		f.Stream.S != p.Stream || f.Size != p.Size || f.ID != p.FileID || f.Attr != p.Attr || f.Type != p.Type || f.UpdatedBy != p.Updated ||
+		f.SelfTest != (p.SelfTest == 1) || len(f.Signature) != p.SigLen || hex.EncodeToString(sum[:4]) != p.Sig {
+		return fmt.Sprintf("parsed %+v %+v, want %s", res, f, parseWant)
+	}
+	return ""
+}
+
+func FuzzParseDocument(f *testing.F) {
+	f.Add(document())
+	f.Add(document(`300,`, `"0x10000",`))
+	f.Add([]byte(`{"clientToken":"1","timestamp":1}`))
+	f.Add([]byte(`{"a":[{"b":"\ud834\udd1e"}]`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		for _, profile := range Profiles {
+			cfg := DefaultConfig(profile)
+			var file, again File
+			first := parseDocument(doc, &file, &cfg, nil)
+			second := parseDocument(doc, &again, &cfg, nil)
+			if first != second || !reflect.DeepEqual(file, again) {
+				t.Fatal("two readings differ")
+			}
+			if len(file.JobID) >= jobIDBuffer || len(file.Signature) > profile.SignatureMax || bits.Len32(first.received) > paramCount {
+				t.Fatalf("over a limit: %+v", file)
+			}
+		}
+		if jsonText(doc).valid() && !json.Valid(doc) && !strings.ContainsRune(string(doc), '\\') {
+			t.Fatalf("taken for JSON: %q", doc)
+		}
+	})
+}
