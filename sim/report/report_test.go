@@ -72,6 +72,12 @@ func TestSummary(t *testing.T) {
 	golden(t, "testdata/summary.txt", buf.Bytes())
 
 	buf.Reset()
+	early := &Result{Verdict: VerdictInterrupted, Assertions: []Assertion{{Name: "x", Kind: "atEnd"}, {Name: "y", Kind: "always"}}}
+	early.WriteSummary(&buf, Style{})
+	require.Contains(t, buf.String(), "? x   not judged")
+	require.Contains(t, buf.String(), "✗ y")
+
+	buf.Reset()
 	r.WriteSummary(&buf, Style{ASCII: true})
 	for _, b := range buf.Bytes() {
 		require.Less(t, b, byte(0x80), "ASCII style: %q", buf.String())

@@ -95,10 +95,14 @@ func (r *Result) rules(w io.Writer, s Style) {
 		fmt.Fprintf(w, "\n    %s\n", s.paint("1", "ASSERTIONS"))
 		width := 0
 		for _, a := range r.Assertions {
-			width = max(width, len([]rune(a.Name)))
+			width = min(60, max(width, len([]rune(a.Name))))
 		}
 		for _, a := range r.Assertions {
-			name := a.Name + strings.Repeat(" ", width-len([]rune(a.Name)))
+			name := a.Name + strings.Repeat(" ", max(0, width-len([]rune(a.Name))))
+			if !a.Holds && r.early() && (a.Kind == "atEnd" || a.Kind == "sometimes") {
+				fmt.Fprintf(w, "    ? %s   not judged: the run ended early\n", name)
+				continue
+			}
 			fmt.Fprintf(w, "    %s %s   %s\n", s.mark(a.Holds, a.Severity), name, a.Actual)
 			if !a.Holds {
 				kind := a.Kind
@@ -145,6 +149,11 @@ func (r *Result) rules(w io.Writer, s Style) {
 			}
 		}
 	}
+}
+
+// early reports whether the run ended before it could be judged.
+func (r *Result) early() bool {
+	return r.Verdict == VerdictInterrupted || r.Verdict == VerdictInconclusive || r.Verdict == VerdictError
 }
 
 // numbers are the lines of the report, name and text; a line without text is left out.
