@@ -163,8 +163,15 @@ func (f *Flash) content(sector uint32) []byte {
 }
 
 // Load sets cells as a factory programmer does: bytes become what data says, whatever
-// they were, without time, wear, command or fault. The bytes are copied.
-func (f *Flash) Load(addr uint32, data []byte) error {
+// they were, without time, wear, command or fault. The bytes are copied, and kept
+// where other chips with the same content find them.
+func (f *Flash) Load(addr uint32, data []byte) error { return f.load(addr, data, true) }
+
+// LoadOwn is Load for content that hardly another chip has, such as an identity: the
+// chip keeps it until a second one turns up.
+func (f *Flash) LoadOwn(addr uint32, data []byte) error { return f.load(addr, data, false) }
+
+func (f *Flash) load(addr uint32, data []byte, admit bool) error {
 	if uint64(addr)+uint64(len(data)) > uint64(f.chip.Size) {
 		return &OpError{OpProgram, addr, uint64(len(data)), ErrBounds}
 	}
@@ -175,7 +182,7 @@ func (f *Flash) Load(addr uint32, data []byte) error {
 		f.readCells(sector, 0, buf)
 		copy(buf[off:], data[:n])
 		f.settle(sector)
-		f.setContent(sector, buf, true)
+		f.setContent(sector, buf, admit)
 		addr, data = addr+n, data[n:]
 	}
 	return nil

@@ -60,7 +60,7 @@ func (m *factory) make(t *thing, nvs []byte) (*device.Device, error) {
 		m.lines[key] = l
 	}
 	f := l.template.Fork()
-	if err := f.Load(l.nvs.Offset, trim(nvs)); err != nil {
+	if err := f.LoadOwn(l.nvs.Offset, trim(nvs)); err != nil {
 		return nil, fmt.Errorf("NVS: %w", err)
 	}
 	return device.New(device.Config{Thing: t.name, Model: m.fleet.model, Flash: f, EFuse: l.fuse, Bootloader: l.boot, Agent: l.agent,
@@ -85,7 +85,7 @@ func (m *factory) renew(t *thing, d *device.Device, nvs []byte) error {
 		blank[i] = 0xff
 	}
 	copy(blank, nvs)
-	return d.Flash().Load(l.nvs.Offset, blank)
+	return d.Flash().LoadOwn(l.nvs.Offset, blank)
 }
 
 // trim drops whole erased sectors from the end.
@@ -101,7 +101,7 @@ func trim(nvs []byte) []byte {
 }
 
 func (m *factory) line(t *thing) (*line, error) {
-	g, c := &m.fleet.groups[t.group], &t.config
+	g, c := &m.fleet.groups[t.group], t.config
 	chip, ok := flashmodel.ChipOfSize(c.Flash.Size)
 	if !ok {
 		return nil, fmt.Errorf("no flash chip of %d bytes", c.Flash.Size)

@@ -29,6 +29,7 @@ type fleet struct {
 	images []firmwareImage
 	labels map[[sha256.Size]byte]string // of an image file, to its version label
 	model  *device.Model
+	links  map[network.Link]*network.Link
 }
 
 type group struct {
@@ -42,8 +43,8 @@ type group struct {
 type thing struct {
 	name   string
 	group  int32
-	number int // in its group, from 1
-	config scenario.Device
+	number int              // in its group, from 1
+	config *scenario.Device // of its group, or of the event that adds it
 	link   *network.Link
 }
 
@@ -55,7 +56,7 @@ type firmwareImage struct {
 }
 
 func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
-	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, model: device.DefaultModel()}
+	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, model: device.DefaultModel(), links: map[network.Link]*network.Link{}}
 	for i := range sc.Firmware {
 		img, err := f.firmware(&sc.Firmware[i])
 		if err != nil {
@@ -72,7 +73,7 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 		}
 		f.groups = append(f.groups, one)
 		for n := 1; n <= g.Count; n++ {
-			f.add(int32(i), n, g.Device)
+			f.add(int32(i), n, &g.Device)
 		}
 	}
 	next := make([]int, len(f.groups))
@@ -85,7 +86,7 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 			continue
 		}
 		g := slices.IndexFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return g.Name == a.Group })
-		config := sc.Fleet.Groups[g].Device
+		config := sc.Fleet.Groups[g].Device // a copy
 		if a.Firmware != "" {
 			config.Firmware = a.Firmware
 		}
@@ -94,13 +95,13 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 		}
 		for range a.Count {
 			next[g]++
-			f.add(int32(g), next[g], config)
+			f.add(int32(g), next[g], &config)
 		}
 	}
 	return f, nil
 }
 
-func (f *fleet) add(g int32, number int, config scenario.Device) {
+func (f *fleet) add(g int32, number int, config *scenario.Device) {
 	name := f.sc.Fleet.Groups[g].ThingName(number)
 	f.things = append(f.things, thing{name: name, group: g, number: number, config: config, link: f.link(name, config.Network)})
 }
@@ -118,7 +119,11 @@ func (f *fleet) link(thing, name string) *network.Link {
 		at -= n.Links[i].Weight
 	}
 	l := pick.Link
-	return &network.Link{Latency: l.Latency, Jitter: l.Jitter, Downlink: l.Downlink, Uplink: l.Uplink, Loss: l.Loss}
+	shared := network.Link{Latency: l.Latency, Jitter: l.Jitter, Downlink: l.Downlink, Uplink: l.Uplink, Loss: l.Loss}
+	if f.links[shared] == nil {
+		f.links[shared] = &shared
+	}
+	return f.links[shared]
 }
 
 // lookahead is the least time in which one actor can reach another.
@@ -232,7 +237,7 @@ func (f *fleet) where(i int) fault.Where {
 	}
 	g := &f.groups[t.group]
 	chip, _ := flashmodel.ChipOfSize(t.config.Flash.Size)
-	build := agentConfig(&t.config)
+	build := agentConfig(t.config)
 	block := build.BlockSize()
 	test := time.Duration(0)
 	for j := range f.images {

@@ -33,7 +33,9 @@ func (id *Identity) blobs() [4]struct {
 const thingNameKey = "thing_name"
 
 // Generate makes a partition of size bytes with the identity, as the host tool
-// makes one from a CSV text with these rows. Errors are *ToolError.
+// makes one from a CSV text with these rows, but for one thing: what a fleet has in
+// common (the certificates that devices trust) comes first and fills a page of its
+// own, so that the chips of a fleet share it. Errors are *ToolError.
 func (id *Identity) Generate(size int) ([]byte, error) {
 	switch {
 	case size%PageSize != 0:
@@ -45,17 +47,29 @@ func (id *Identity) Generate(size int) ([]byte, error) {
 	if err := b.namespace(IdentityNamespace); err != nil {
 		return nil, err
 	}
+	blob := func(key string, v []byte) error {
+		if len(v) == 0 {
+			return nil
+		}
+		return b.retry(func() error { return b.content(key, value{b: string(v)}, Blob) })
+	}
+	own := id.blobs()
+	for _, f := range own[2:] {
+		if err := blob(f.key, *f.value); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.newPage(); err != nil {
+		return nil, err
+	}
 	if id.ThingName != "" {
 		v := value{text: true, b: id.ThingName + "\x00"}
 		if err := b.retry(func() error { return b.content(thingNameKey, v, String) }); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range id.blobs() {
-		if len(*f.value) == 0 {
-			continue
-		}
-		if err := b.retry(func() error { return b.content(f.key, value{b: string(*f.value)}, Blob) }); err != nil {
+	for _, f := range own[:2] {
+		if err := blob(f.key, *f.value); err != nil {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ type Client struct {
 	lastSent  time.Duration
 	due       time.Duration // dialing: send the TLS flight; connecting: give up; online: ping or give up
 	pinging   bool
-	op        device.NetOp // the OpConnect being executed
+	op        *device.NetOp // the OpConnect being executed, nil once it is
 	inflight  []ack
 }
 
@@ -75,7 +75,7 @@ func (c *Client) Do(op device.NetOp, rtt time.Duration, out []Output) []Output {
 	case device.OpConnect:
 		c.reset()
 		c.Gen++
-		c.state, c.op = dialing, op
+		c.state, c.op = dialing, &op
 		// One round trip for SYN and SYN-ACK, one for ClientHello and the server's flight.
 		c.due = op.At + 2*rtt
 		return out
@@ -210,7 +210,7 @@ func (c *Client) Receive(now, wall time.Duration, epoch time.Time, f protocol.Fr
 		}
 		c.state = online
 		c.due = now + c.keepAlive
-		c.op = device.NetOp{}
+		c.op = nil
 		return append(out, Output{At: now, Event: device.Event{Kind: device.Connected}})
 	}
 	switch p.Type {
