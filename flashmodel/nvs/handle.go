@@ -18,7 +18,7 @@ type Handle struct {
 // Namespace opens a namespace by name. With write set, one that is missing is
 // created, which writes to flash; otherwise it gives ErrNotFound.
 func (p *Partition) Namespace(name string, write bool) (Handle, Err) {
-	if write && p.readOnly {
+	if write && p.ReadOnly {
 		return Handle{}, ErrNotAllowed
 	}
 	short := name[:min(len(name), MaxKey)]
@@ -151,7 +151,7 @@ func (p *Partition) Stats() Stats {
 	s := Stats{Total: len(p.pages) * EntryCount, Namespaces: len(p.namespaces)}
 	for _, g := range p.order {
 		if g.state == stateActive || g.state == stateFull {
-			s.Used += g.used
+			s.Used += int(g.used)
 		}
 	}
 	s.Free = s.Total - s.Used

@@ -32,9 +32,8 @@ type page struct {
 	states  [8]uint32 // entry states, 16 a word
 	next    int       // first entry that was never written
 	first   int       // first written entry
-	used    int
-	erased  int
-	index   []node // written items in the order in which they were seen
+	used    uint16    // written entries; damaged flash can make it wrap
+	index   []node    // written items in the order in which they were seen
 }
 
 // node finds an item by a hash of namespace, key and chunk number.
@@ -139,12 +138,9 @@ func (g *page) loadStates() Err {
 		g.states[i] = binary.LittleEndian.Uint32(b[4*i:])
 	}
 	for i := range EntryCount {
-		switch g.entryState(i) {
-		case entryWritten:
+		if g.entryState(i) == entryWritten {
 			g.first = min(g.first, i)
 			g.used++
-		case entryErased:
-			g.erased++
 		}
 	}
 	return OK
@@ -173,7 +169,6 @@ func (g *page) loadActive() Err {
 			return err
 		}
 		g.next++
-		g.erased++
 		if was == entryWritten {
 			g.used--
 		}
@@ -217,7 +212,7 @@ func (g *page) loadActive() Err {
 			g.eraseItemAt(older)
 		}
 	}
-	if last == noEntry {
+	if last == noEntry || g.p.SpareChunks && item.kind() == blobData {
 		return OK
 	}
 	var dup entry
@@ -378,7 +373,7 @@ func (g *page) erase() Err {
 	if err := g.fails(g.p.eraseRange(g.base, PageSize)); err != OK {
 		return err
 	}
-	g.used, g.erased = 0, 0
+	g.used = 0
 	g.first, g.next = noEntry, noEntry
 	g.state = stateUninitialized
 	g.index = g.index[:0]
@@ -429,7 +424,7 @@ func (g *page) writeContent(b []byte) Err {
 	if err := g.alterRange(g.next, g.next+n, entryWritten); err != OK {
 		return err
 	}
-	g.used += n
+	g.used += uint16(n)
 	g.next += n
 	return OK
 }
@@ -622,7 +617,9 @@ func (g *page) compare(q query, data []byte) Err {
 		return ErrInvalidLength
 	}
 	data = data[:e.dataSize()]
-	if checksum(data) != e.dataCRC() {
+	// Empty content always counts as different: the original compares a
+	// checksum that it has not computed.
+	if len(data) == 0 || checksum(data) != e.dataCRC() {
 		return ErrContentDiffers
 	}
 	var part entry
@@ -669,7 +666,6 @@ func (g *page) eraseItemAt(i int) Err {
 			if g.entryState(k) == entryWritten {
 				g.used--
 			}
-			g.erased++
 		}
 		err := OK
 		if span == 1 {

@@ -12,6 +12,12 @@ import (
 type Options struct {
 	Keys     *Keys // nil: entries are plain
 	ReadOnly bool  // the readonly flag of the partition table: nothing is repaired or written
+
+	// SpareChunks keeps the chunks of an old blob when power failed after the
+	// chunks of its new value and before their index, as the library of
+	// ESP-IDF v4.2 does. That of v4.4.8, v5.2 and later takes the new chunk for
+	// a duplicate of the old one, erases that, and both values are lost.
+	SpareChunks bool
 }
 
 // Partition is an opened NVS partition: what the library of the device holds
@@ -20,10 +26,9 @@ type Options struct {
 // must be dropped) the flash holds what the real one would. It belongs to one
 // goroutine.
 type Partition struct {
-	nor      flashmodel.NOR
-	addr     uint32
-	keys     *Keys
-	readOnly bool
+	nor  flashmodel.NOR
+	addr uint32
+	Options
 
 	pages      []page
 	order      []*page // numbered pages, the current one last
@@ -51,7 +56,7 @@ func Open(n flashmodel.NOR, addr, size uint32) (*Partition, Err) {
 
 // OpenWith is Open with options.
 func OpenWith(n flashmodel.NOR, addr, size uint32, o Options) (*Partition, Err) {
-	p := &Partition{nor: n, addr: addr, keys: o.Keys, readOnly: o.ReadOnly}
+	p := &Partition{nor: n, addr: addr, Options: o}
 	if last := uint64(addr) + uint64(size) - 1; size == 0 || last > math.MaxUint32 {
 		return nil, ErrInvalidArg
 	}
@@ -88,29 +93,29 @@ func (p *Partition) readRaw(at uint32, b []byte) Err { return errOf(p.nor.Read(p
 
 func (p *Partition) read(at uint32, b []byte) Err {
 	err := p.readRaw(at, b)
-	if err == OK && p.keys != nil {
-		p.keys.decrypt(b, at)
+	if err == OK && p.Keys != nil {
+		p.Keys.decrypt(b, at)
 	}
 	return err
 }
 
 func (p *Partition) writeRaw(at uint32, b []byte) Err {
-	if p.readOnly {
+	if p.ReadOnly {
 		return ErrNotAllowed
 	}
 	return errOf(p.nor.Program(p.addr+at, b))
 }
 
 func (p *Partition) write(at uint32, b []byte) Err {
-	if p.keys != nil {
+	if p.Keys != nil {
 		b = slices.Clone(b)
-		p.keys.encrypt(b, at)
+		p.Keys.encrypt(b, at)
 	}
 	return p.writeRaw(at, b)
 }
 
 func (p *Partition) eraseRange(at, n uint32) Err {
-	if p.readOnly {
+	if p.ReadOnly {
 		return ErrNotAllowed
 	}
 	return errOf(p.nor.Erase(p.addr+at, n))
@@ -138,7 +143,7 @@ func (p *Partition) loadPages() Err {
 		return p.activate()
 	}
 	p.seq = p.current().seq + 1
-	if p.readOnly {
+	if p.ReadOnly {
 		return OK
 	}
 	p.dropDuplicate()
@@ -196,11 +201,14 @@ func (p *Partition) finishFreeing() Err {
 		p.order = p.order[:len(p.order)-1]
 		p.free = append(p.free, last)
 	}
-	return p.move(victim)
+	return p.move(victim, anyCount)
 }
 
-// move copies the items of a page to a new one and frees it.
-func (p *Partition) move(victim *page) Err {
+// anyCount lets move copy any number of entries.
+const anyCount = -1
+
+// move copies the items of a page, used entries, to a new one and frees it.
+func (p *Partition) move(victim *page, used int) Err {
 	if err := p.activate(); err != OK {
 		return err
 	}
@@ -209,6 +217,9 @@ func (p *Partition) move(victim *page) Err {
 	}
 	if err := victim.erase(); err != OK {
 		return err
+	}
+	if used != anyCount && used != int(p.current().used) {
+		return ErrFail
 	}
 	p.order = slices.DeleteFunc(p.order, func(g *page) bool { return g == victim })
 	p.free = append(p.free, victim)
@@ -226,19 +237,20 @@ func (p *Partition) newPage() Err {
 		return p.activate()
 	}
 	var victim *page
-	most := 0
+	most := uint32(0)
 	for _, g := range p.order {
-		if unused := EntryCount - g.used; unused > most {
+		if unused := EntryCount - uint32(g.used); unused > most {
 			victim, most = g, unused
 		}
 	}
 	if victim == nil {
 		return ErrNotEnoughSpace
 	}
+	used := victim.used
 	if err := victim.markFreeing(); err != OK {
 		return err
 	}
-	return p.move(victim)
+	return p.move(victim, int(used))
 }
 
 // activate takes the first free page. Its header is written with its first item.
