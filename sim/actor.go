@@ -80,8 +80,9 @@ type shard struct {
 	faults   []faultCount
 	resets   [4]int // by the argument of device.PointBoot
 	changed  []changedDevice
-	dirty    bool   // a view changed since the last barrier
-	active   int    // devices with something in hand, or without power for a while
+	dirty    bool // a view changed since the last barrier
+	active   int  // devices with something in hand, or without power for a while
+	lines    []traceLine
 	stepping *actor // whose hooks run
 }
 
@@ -235,6 +236,7 @@ func (sh *shard) transmit(a *actor, now time.Duration, gen uint32, f protocol.Fr
 // without a byte, and if a fault did it, power returns later.
 func (sh *shard) lost(a *actor, now time.Duration) {
 	a.chain.Fold(uint64(now)<<8 | 0x20)
+	sh.note(a, now, "power lost in phase "+a.dev.Phase().String())
 	a.dev.PowerOff()
 	a.client.PowerOff()
 	f := a.dev.Flash()

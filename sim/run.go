@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/otasim/otasim/sim/report"
@@ -23,14 +25,15 @@ const (
 // time, only when it ends.
 type Options struct {
 	Mode     string                // Virtual (or "") or Live
-	Workers  int                   // goroutines that share the work, 0: one per processor, at most 2 per ...
+	Workers  int                   // goroutines that share the work; 0: one per processor, at most 4
 	Until    time.Duration         // stop at this virtual time, 0: never
 	Timeout  time.Duration         // stop after this wall time, 0: never
 	Progress func(report.Progress) // called now and then, nil: never
-	Trace    io.Writer             // one line per device event, nil: none
+	Trace    io.Writer             // one line per thing a device does, nil: none
 	Version  string                // of otasim, for the result
-	direct   bool                  // step devices without goroutines (tests)
-	noMemo   bool                  // compute every digest and signature anew (tests)
+
+	direct bool // step devices without goroutines (tests)
+	noMemo bool // compute every digest and signature anew (tests)
 }
 
 // Run runs a scenario once, or once per variant. An error means that the run could
@@ -42,6 +45,10 @@ func Run(ctx context.Context, sc *scenario.Scenario, opt Options) (*report.Resul
 	}
 	if opt.Mode == "" {
 		opt.Mode = Virtual
+	}
+	if os.Getenv("GOGC") == "" {
+		// A fleet is long-lived: let garbage take half of what it takes, not as much again.
+		defer debug.SetGCPercent(debug.SetGCPercent(50))
 	}
 	if len(sc.Variants) == 0 {
 		return runOne(ctx, sc, opt)

@@ -52,6 +52,7 @@ type world struct {
 	started  time.Time
 	shown    time.Time // when progress was last reported
 	barriers int
+	traceErr error  // the first one
 	baseline uint64 // heap and stacks before the fleet
 	peak     uint64
 }
@@ -113,7 +114,11 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	for _, sh := range w.shards {
 		store := flashmodel.NewStore()
 		store.DisableMemo = opt.noMemo
-		sh.factory = newFactory(w.fleet, store, catalogue, &device.Hooks{Point: sh.reached})
+		hooks := &device.Hooks{Point: sh.reached}
+		if opt.Trace != nil {
+			hooks.Trace = sh.console
+		}
+		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
 	}
 	if err := w.populate(); err != nil {
 		return nil, err
@@ -260,12 +265,18 @@ func (w *world) run(ctx context.Context) (*report.Result, error) {
 	case w.stopped == stopNot:
 		w.stopped = why
 	}
+	if w.opt.Trace != nil {
+		w.writeTrace()
+	}
 	return w.result(), nil
 }
 
 // barrier runs between two epochs, when no actor does.
 func (w *world) barrier(end time.Duration) bool {
 	changed := false
+	if w.opt.Trace != nil {
+		w.writeTrace()
+	}
 	for _, sh := range w.shards {
 		changed = changed || sh.dirty
 		sh.dirty = false

@@ -170,7 +170,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add(byte(protocol.FrameTLSServer), []byte{0, 0, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
 		for _, st := range []clientState{offline, dialing, handshaking, connecting, online} {
-			c := Client{state: st, keepAlive: time.Minute}
+			c := Client{state: st, keepAlive: time.Minute, op: &device.NetOp{}}
 			var roots Roots
 			var p protocol.Packet
 			c.Receive(time.Second, 0, epoch, protocol.Frame{Kind: protocol.FrameKind(kind), Head: b}, &roots, &p, nil)
