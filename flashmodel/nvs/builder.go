@@ -140,7 +140,12 @@ func (e toolEntry) setContent(size int, content string) {
 // namespace begins a namespace; the tool gives a repeated name a new index.
 func (b *builder) namespace(name string) error {
 	b.ns++
-	return b.retry(func() error { return b.number(0, name, U8, uint64(b.ns)) })
+	return b.retry(func() error {
+		if b.next < EntryCount && b.ns > 0xFF {
+			return fail("struct.error", "ubyte format requires 0 <= number <= 255")
+		}
+		return b.number(0, name, U8, uint64(b.ns))
+	})
 }
 
 // retry runs write again on a new page if the current one is full.

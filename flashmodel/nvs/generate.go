@@ -308,7 +308,7 @@ func integer(v cell) (*big.Int, error) {
 		_, message, _ := strings.Cut(err.Error(), ": ")
 		return nil, fail("ValueError", message)
 	}
-	return nil, fail("ValueError", "invalid literal for int() with base 10: "+pytext.ReprBytes([]byte(v.b)))
+	return nil, fail("ValueError", "invalid literal for int() with base 10: "+pytext.Shorten(pytext.ReprBytes([]byte(v.b))))
 }
 
 func isASCII(s string) bool {

@@ -1,8 +1,8 @@
 package nvs
 
 import (
-	"bytes"
 	"encoding/binary"
+	"strings"
 
 	"github.com/otasim/otasim/flashmodel"
 )
@@ -66,13 +66,8 @@ func (h Handle) setNumber(t Type, key string, v uint64) Err {
 
 // SetString stores s and a NUL; up to 3999 bytes without NUL.
 func (h Handle) SetString(key, s string) Err {
-	s, _, _ = cutNUL(s)
+	s, _, _ = strings.Cut(s, "\x00")
 	return h.set(String, key, append([]byte(s), 0))
-}
-
-func cutNUL(s string) (string, string, bool) {
-	before, after, found := bytes.Cut([]byte(s), []byte{0})
-	return string(before), string(after), found
 }
 
 // GetString returns a string without its NUL.
@@ -85,7 +80,7 @@ func (h Handle) GetString(key string) (string, Err) {
 	if err := h.p.get(h.index, String, key, b); err != OK {
 		return "", err
 	}
-	s, _, _ := cutNUL(string(b))
+	s, _, _ := strings.Cut(string(b), "\x00")
 	return s, OK
 }
 

@@ -56,7 +56,7 @@ func SplitLines(s string) []string {
 // and 0b and refuses a decimal number with a leading zero.
 func Int(s string, base int) (*big.Int, error) {
 	bad := func() error {
-		return fmt.Errorf("%w: invalid literal for int() with base %d: %s", ErrLiteral, base, Repr(s))
+		return fmt.Errorf("%w: invalid literal for int() with base %d: %s", ErrLiteral, base, Shorten(Repr(s)))
 	}
 	t := asciiDigits(Strip(s))
 	negative := strings.HasPrefix(t, "-")
@@ -135,6 +135,13 @@ func asciiDigits(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Shorten cuts a quoted form to the 200 letters that Python's messages have
+// room for.
+func Shorten(quoted string) string {
+	letters := []rune(quoted)
+	return string(letters[:min(len(letters), 200)])
 }
 
 // Repr is repr(s) of a string.
