@@ -131,13 +131,16 @@ func TestAliasesAndBombs(t *testing.T) {
 }
 
 func TestPlaces(t *testing.T) {
-	root := parse(t, "a: 'x y'\nb: |\n  one\n  two\nä: ö ü\n")
+	root := parse(t, "a: 'x y'\nb: |\n  one\n  two\nä: ö ü\nc: >-\n  one\n  two\n")
 	line, col, ok := root.Get("a").Locate(2)
 	require.True(t, ok)
 	require.Equal(t, [2]int{1, 7}, [2]int{line, col})
 	line, col, ok = root.Get("b").Locate(5)
 	require.True(t, ok)
 	require.Equal(t, [2]int{4, 4}, [2]int{line, col})
+	line, col, ok = root.Get("c").Locate(5)
+	require.True(t, ok)
+	require.Equal(t, [2]int{8, 4}, [2]int{line, col})
 	line, col, ok = root.Get("ä").Locate(2)
 	require.True(t, ok)
 	require.Equal(t, [2]int{5, 6}, [2]int{line, col})

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -91,6 +92,10 @@ var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u
 // Parse reads one YAML document. A file that is not YAML gives one problem and no node.
 func Parse(src *Source, text []byte) (*Node, []Problem) {
 	src.Lines = strings.Split(lineEnds.Replace(string(text)), "\n")
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		src.Lines = []string{""}
+		return nil, []Problem{{Src: src, Line: 1, Col: 1, Width: 1, Text: "this is not a text file"}}
+	}
 	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
 		return nil, []Problem{syntaxProblem(src, err)}
@@ -204,7 +209,7 @@ func syntaxProblem(src *Source, err error) Problem {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	pr := Problem{Src: src, Line: 1, Col: 1, Width: 1}
 	var le *yaml.LoadError
-	if errors.As(err, &le) && le.Mark.Line > 0 {
+	if errors.As(err, &le) {
 		pr.Line, pr.Col = le.Mark.Line, le.Mark.Column
 		text = le.Message
 	}
@@ -235,22 +240,24 @@ func Read(path, dir string) (*Node, []Problem, error) {
 	return n, ps, nil
 }
 
-// Locate finds the place of the i-th character of a scalar's value in the text; not for values that were folded or
-// escaped.
+// Locate finds the place of the i-th character of a scalar's value in the text; not for values with
+// escapes.
 func (n *Node) Locate(i int) (line, col int, ok bool) {
 	if n.Line < 1 || n.Line > len(n.Src.Lines) {
 		return 0, 0, false
 	}
 	if n.Block {
-		before := []rune(n.Value)[:min(i, len([]rune(n.Value)))]
-		row := strings.Count(string(before), "\n")
-		column := len(before) - 1 - strings.LastIndex(string(before), "\n")
-		line = n.Line + 1 + row
-		if line > len(n.Src.Lines) {
-			return 0, 0, false
+		// A line end counts as one character, whether it was kept (|) or folded into a space (>).
+		for line = n.Line + 1; line <= len(n.Src.Lines); line++ {
+			text := n.Src.Lines[line-1]
+			trimmed := strings.TrimLeft(text, " ")
+			size := len([]rune(trimmed))
+			if i <= size {
+				return line, len(text) - len(trimmed) + i + 1, true
+			}
+			i -= size + 1
 		}
-		text := n.Src.Lines[line-1]
-		return line, len(text) - len(strings.TrimLeft(text, " ")) + column + 1, true
+		return 0, 0, false
 	}
 	start := n.Col - 1
 	if n.Quoted {

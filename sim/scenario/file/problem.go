@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Problem is one mistake in a text.
@@ -51,16 +52,32 @@ func (p Problem) Write(w io.Writer, color bool) {
 		}
 	}
 	fmt.Fprintf(w, "%s%s:%d:%d: %s%s:%s %s%s%s\n", bold, p.Src.Name, p.Line, p.Col, red, p.Level(), off, bold, p.Text, off)
-	if p.Line >= 1 && p.Line <= len(p.Src.Lines) {
-		runes := []rune(p.Src.Lines[p.Line-1])
-		line := strings.ReplaceAll(string(runes), "\t", " ")
+	if p.Line >= 1 && p.Line <= len(p.Src.Lines) && p.Src.Lines[p.Line-1] != "" {
+		line, shift := excerpt(p.Src.Lines[p.Line-1], p.Col)
 		number := fmt.Sprintf("%5d", p.Line)
 		fmt.Fprintf(w, "%s%s |%s %s\n", blue, number, off, line)
-		fmt.Fprintf(w, "%s      |%s %s%s%s%s\n", blue, off, strings.Repeat(" ", p.Col-1), red, strings.Repeat("^", max(1, p.Width)), off)
+		fmt.Fprintf(w, "%s      |%s %s%s%s%s\n", blue, off, strings.Repeat(" ", max(0, p.Col-1-shift)), red, strings.Repeat("^", min(max(1, p.Width), 160)), off)
 	}
 	if p.Help != "" {
 		fmt.Fprintf(w, "%s      =%s help: %s\n", blue, off, p.Help)
 	}
+}
+
+// excerpt is a line as it can be shown: without control characters, and cut around the column if it is long. shift is the
+// number of characters cut off in front.
+func excerpt(line string, col int) (text string, shift int) {
+	const longest = 160
+	runes := []rune(line)
+	for i, r := range runes {
+		if !unicode.IsPrint(r) {
+			runes[i] = ' '
+		}
+	}
+	if len(runes) > longest {
+		shift = min(max(0, col-longest/2), len(runes)-longest)
+		runes = runes[shift : shift+longest]
+	}
+	return string(runes), shift
 }
 
 // Sort orders problems by file and place and drops what is said twice.
