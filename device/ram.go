@@ -107,7 +107,6 @@ func (d *Device) powerOn() {
 
 // reset drops RAM and boots again.
 func (d *Device) reset(reason bootloader.ResetReason) {
-	d.ops = d.ops[:0:0]
 	d.start(reason)
 }
 

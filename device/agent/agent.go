@@ -178,11 +178,7 @@ func (a *Agent) Process(p Port, limit int) {
 }
 
 func (a *Agent) dispatch(p Port, m message) {
-	table := idealLookup
-	if a.cfg.Profile.DeafWhileWaiting {
-		table = libraryLookup
-	}
-	row := table[a.state][m.id]
+	row := a.cfg.Profile.table()[a.state][m.id]
 	if row == nil {
 		a.unexpected(p, m)
 		return

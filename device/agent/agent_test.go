@@ -144,11 +144,7 @@ func TestTable(t *testing.T) {
 					a.Initialise(p)
 					a.data = dataMQTT
 					a.enter(s)
-					table := libraryLookup
-					if !profile.DeafWhileWaiting {
-						table = idealLookup
-					}
-					row := table[s][e]
+					row := profile.table()[s][e]
 					a.dispatch(p, message{id: e, data: []byte("{}")})
 					if row == nil {
 						require.Equal(t, s, a.state)
@@ -164,9 +160,9 @@ func TestTable(t *testing.T) {
 	}
 	// The table as a whole: 19 rows of the library, wildcards filled in.
 	require.Len(t, transitions, 19)
-	require.Equal(t, Suspended, libraryLookup[WaitingForFileBlock][Suspend].next)
-	require.Nil(t, libraryLookup[WaitingForJob][RequestJobDocument], "C15")
-	require.Equal(t, WaitingForJob, idealLookup[WaitingForJob][RequestJobDocument].next)
+	require.Equal(t, Suspended, Main.table()[WaitingForFileBlock][Suspend].next)
+	require.Nil(t, Main.table()[WaitingForJob][RequestJobDocument], "C15")
+	require.Equal(t, WaitingForJob, Ideal.table()[WaitingForJob][RequestJobDocument].next)
 }
 
 // scriptDocs are the documents a script can deliver.

@@ -22,6 +22,10 @@ func (a *Agent) requestJob(p Port, _ message) Err {
 		}
 		return ErrRequestJobFailed
 	}
+	if !a.cfg.Profile.MomentumStops {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+		return ErrRequestJobFailed
+	}
 	p.StopTimer(TimerRequest)
 	a.Signal(p, Shutdown, nil)
 	return ErrMomentumAbort
@@ -77,7 +81,19 @@ func (a *Agent) initFile(p Port, _ message) Err {
 		return ErrInitFileTransferFailed
 	}
 	p.StopTimer(TimerRequest)
-	a.Signal(p, Shutdown, nil)
+	if a.cfg.Profile.MomentumStops {
+		a.Signal(p, Shutdown, nil)
+		return ErrMomentumAbort
+	}
+	return a.giveUp(p)
+}
+
+// giveUp fails the active job; the file is closed next.
+func (a *Agent) giveUp(p Port) Err {
+	a.setImageState(p, ImageAborted, uint32(ErrMomentumAbort))
+	if !a.Signal(p, CloseFile, nil) {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	}
 	return ErrMomentumAbort
 }
 
@@ -93,13 +109,11 @@ func (a *Agent) requestData(p Port, _ message) Err {
 		return ErrNone
 	}
 	p.StopTimer(TimerRequest)
-	if a.cfg.Profile.MomentumStops {
-		a.setImageState(p, ImageAborted, 0)
-		a.Signal(p, Shutdown, nil)
-	} else {
-		a.setImageState(p, ImageAborted, uint32(ErrMomentumAbort))
-		a.Signal(p, CloseFile, nil)
+	if !a.cfg.Profile.MomentumStops {
+		return a.giveUp(p)
 	}
+	a.setImageState(p, ImageAborted, 0)
+	a.Signal(p, Shutdown, nil)
 	a.momentum = 0
 	return ErrMomentumAbort
 }
@@ -189,7 +203,12 @@ func (a *Agent) wipeBuffers() {
 	a.topic = ""
 }
 
-func (a *Agent) suspend(Port, message) Err { return ErrNone }
+func (a *Agent) suspend(p Port, _ message) Err {
+	if !a.cfg.Profile.SuspendStopsEarly {
+		p.StopTimer(TimerRequest)
+	}
+	return ErrNone
+}
 
 func (a *Agent) resume(p Port, _ message) Err {
 	if !a.Signal(p, RequestJobDocument, nil) {

@@ -79,6 +79,9 @@ func (a *Agent) fileFailed(p Port, result ingestResult, status PALStatus) {
 	}
 	a.updateStatus(p, StatusFailedWithValue, main, sub)
 	a.endTransfer(p)
+	if !a.cfg.Profile.LateBlockFails {
+		a.file.bitmap, a.file.Remaining = nil, 0
+	}
 	p.Callback(a, CallbackFail, Info{Job: a.endedJob(), Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: a.file.Type})
 	a.job = ""
 }

@@ -44,6 +44,7 @@ type Profile struct {
 	// Control.
 	DeafWhileWaiting      bool // C15: CheckForUpdate is ignored while waiting for a job
 	AbortNeedsPublish     bool // C10: user abort keeps the file open if the status cannot be sent
+	SuspendStopsEarly     bool // the timer is stopped when Suspend is asked for; a block before it arms it again
 	AbortLeavesTimer      bool // C11
 	UnsubscribeFlagSticks bool // C17: initialising again does not restore the unsubscribe flag
 	TimerStopsBeforeTest  bool // C22: the self-test timer is stopped before the verdict
@@ -65,19 +66,19 @@ var (
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
+		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true,
 		ResumeArmsSelfTest: true, ShutdownStopsEarly: true, ShutdownWipes: true}
 
 	V300 = &Profile{Name: "ota-v3.0.0", ThingNameMax: 64, SignatureMax: 256,
@@ -86,7 +87,7 @@ var (
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
-		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, UnsubscribeFlagSticks: true,
+		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true,
 		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true}
 )
 

@@ -35,23 +35,48 @@ var transitions = []transition{
 	{anyState, Shutdown, (*Agent).shutdown, Stopped},
 }
 
-// Rows a profile without the matching defect adds in front of the wildcard rows.
-var askAgainRow = transition{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob}
+// Rows of a profile without the matching defect; they come first.
+var (
+	askAgainRows = []transition{ // C15
+		{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
+	}
+	giveUpRows = []transition{ // C16
+		{CreatingFile, CloseFile, (*Agent).closeFile, WaitingForJob},
+		{RequestingFileBlock, CloseFile, (*Agent).closeFile, WaitingForJob},
+	}
+)
 
-// lookup is the table unrolled once: row index + 1 by state and event.
+// lookup is a table unrolled: the row by state and event.
 type lookup [anyState][eventCount]*transition
 
-var libraryLookup, idealLookup = newLookup(transitions), newLookup(append([]transition{askAgainRow}, transitions...))
-
-func newLookup(rows []transition) *lookup {
+func newLookup(tables ...[]transition) *lookup {
 	l := new(lookup)
-	for i := range rows {
-		row := &rows[i]
-		for s := State(0); s < anyState; s++ {
-			if (row.state == s || row.state == anyState) && l[s][row.event] == nil {
-				l[s][row.event] = row
+	for _, rows := range tables {
+		for i := range rows {
+			row := &rows[i]
+			for s := State(0); s < anyState; s++ {
+				if (row.state == s || row.state == anyState) && l[s][row.event] == nil {
+					l[s][row.event] = row
+				}
 			}
 		}
 	}
 	return l
+}
+
+var lookups = [2][2]*lookup{
+	{newLookup(transitions), newLookup(giveUpRows, transitions)},
+	{newLookup(askAgainRows, transitions), newLookup(askAgainRows, giveUpRows, transitions)},
+}
+
+// table returns the profile's transitions.
+func (p *Profile) table() *lookup {
+	ask, giveUp := 1, 1
+	if p.DeafWhileWaiting {
+		ask = 0
+	}
+	if p.MomentumStops {
+		giveUp = 0
+	}
+	return lookups[ask][giveUp]
 }
