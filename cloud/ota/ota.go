@@ -14,9 +14,7 @@
 package ota
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -408,67 +406,6 @@ func (s *Service) stream(now time.Time, u *update) error {
 	}
 	u.streamID, u.ownStream = req.StreamID, req.StreamID
 	return nil
-}
-
-// SignatureKey is the member of the job document that carries a signature of
-// the given algorithm: SHA256withECDSA becomes sig-sha256-ecdsa.
-func SignatureKey(algorithm string) string {
-	return "sig-" + strings.Replace(strings.ToLower(algorithm), "with", "-", 1)
-}
-
-// document writes the afr_ota job document.
-func (s *Service) document(u *update) (string, error) {
-	type file struct {
-		FilePath   string `json:"filepath"`
-		FileSize   int    `json:"filesize"`
-		FileID     int    `json:"fileid"`
-		CertFile   string `json:"certfile"`
-		FileType   int    `json:"fileType"`
-		DataURL    string `json:"update_data_url,omitempty"`
-		AuthScheme string `json:"auth_scheme,omitempty"`
-	}
-	type document struct {
-		Protocols  []string          `json:"protocols"`
-		StreamName string            `json:"streamname,omitempty"`
-		Files      []json.RawMessage `json:"files"`
-	}
-	// MQTT first: older parsers look at the first entry only.
-	doc := document{StreamName: u.streamID}
-	for _, p := range []string{"MQTT", "HTTP"} {
-		if slices.Contains(u.req.Protocols, p) {
-			doc.Protocols = append(doc.Protocols, p)
-		}
-	}
-	for i := range u.files {
-		r, f := &u.files[i], &u.req.Files[i]
-		out := file{FilePath: f.FileName, FileSize: r.size, FileID: r.fileID, CertFile: r.certfile, FileType: f.FileType}
-		if slices.Contains(u.req.Protocols, "HTTP") {
-			out.DataURL = "${aws:iot:s3-presigned-url:https://s3." + s.cfg.Realm.Region + ".amazonaws.com/" + r.object.Bucket + "/" + r.object.Key + "}"
-			out.AuthScheme = "aws.s3.presigned"
-		}
-		body, err := encode(out)
-		if err != nil {
-			return "", err
-		}
-		sig, err := encode(map[string]string{SignatureKey(r.algorithm): r.signature})
-		if err != nil {
-			return "", err
-		}
-		doc.Files = append(doc.Files, append(append(body[:len(body)-1], ','), sig[1:]...))
-	}
-	b, err := encode(map[string]document{"afr_ota": doc})
-	return string(b), err
-}
-
-// encode is json.Marshal without escaping <, > and &.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, fmt.Errorf("ota: job document: %w", err)
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
 }
 
 func (s *Service) job(now time.Time, u *update, doc string) error {

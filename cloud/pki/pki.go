@@ -57,16 +57,14 @@ type Authority struct {
 	key       *ecdsa.PrivateKey
 	keyID     []byte
 	from, to  time.Time
-	issuer    asn1.RawValue
-	validity  asn1.RawValue
-	exts      asn1.RawValue
+	issuer    []byte // DER
+	validity  []byte
+	exts      []byte
 	roots     *x509.CertPool
 	confirmed map[Fingerprint]validity // signed by this authority: checked or made here
 }
 
 type validity struct{ from, to int64 }
-
-var sigECDSAWithSHA256 = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}}
 
 // New makes the authority of a seed. Certificates are valid from one day
 // before epoch to the end of 2049, or for 25 years when that is later.
@@ -98,41 +96,56 @@ func New(seed aws.Seed, epoch time.Time) (*Authority, error) {
 	return a, a.prepare()
 }
 
-// prepare encodes what all device certificates have in common.
-func (a *Authority) prepare() error {
-	a.issuer = asn1.RawValue{FullBytes: a.cert.RawSubject}
-	v, err := asn1.Marshal(struct{ From, To time.Time }{a.from, a.to})
-	if err != nil {
-		return fmt.Errorf("pki: validity: %w", err)
+// DER of what all device certificates have in common (RFC 5280, section 4.1;
+// RFC 5480 for the key, RFC 5758 for the signature).
+var (
+	version3        = []byte{0xa0, 3, 0x02, 1, 2}
+	ecdsaWithSHA256 = tlv(0x30, []byte{0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02})
+	p256PublicKey   = tlv(0x30, []byte{0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01}, []byte{0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07})
+	oidCommonName   = []byte{0x06, 3, 0x55, 4, 3}
+)
+
+// tlv encodes one DER element of less than 64 KiB.
+func tlv(tag byte, parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
 	}
-	a.validity = asn1.RawValue{FullBytes: v}
-	authority, err := asn1.Marshal(struct {
-		ID []byte `asn1:"tag:0"`
-	}{a.keyID})
-	if err != nil {
-		return fmt.Errorf("pki: authority key id: %w", err)
+	out := append(make([]byte, 0, n+4), tag)
+	switch {
+	case n < 0x80:
+		out = append(out, byte(n))
+	case n < 0x100:
+		out = append(out, 0x81, byte(n))
+	default:
+		out = append(out, 0x82, byte(n>>8), byte(n))
 	}
-	e, err := asn1.Marshal([]pkix.Extension{
-		{Id: asn1.ObjectIdentifier{2, 5, 29, 35}, Value: authority},
-		{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 0}},                            // basicConstraints: no CA
-		{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Critical: true, Value: []byte{0x03, 0x02, 0x07, 0x80}},             // keyUsage: digitalSignature
-		{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: []byte("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02")}, // EKU: clientAuth
-	})
-	if err != nil {
-		return fmt.Errorf("pki: extensions: %w", err)
+	for _, p := range parts {
+		out = append(out, p...)
 	}
-	a.exts = asn1.RawValue{FullBytes: append([]byte{0xa3}, append(derLength(len(e)), e...)...)}
-	return nil
+	return out
 }
 
-func derLength(n int) []byte {
-	if n < 0x80 {
-		return []byte{byte(n)}
+// prepare encodes issuer, validity and extensions of device certificates.
+func (a *Authority) prepare() error {
+	a.issuer = a.cert.RawSubject
+	var err error
+	if a.validity, err = asn1.Marshal(struct{ From, To time.Time }{a.from, a.to}); err != nil {
+		return fmt.Errorf("pki: validity: %w", err)
 	}
-	if n < 0x100 {
-		return []byte{0x81, byte(n)}
+	extension := func(id byte, critical bool, value []byte) []byte {
+		oid := []byte{0x06, 3, 0x55, 0x1d, id}
+		if critical {
+			return tlv(0x30, oid, []byte{0x01, 1, 0xff}, tlv(0x04, value))
+		}
+		return tlv(0x30, oid, tlv(0x04, value))
 	}
-	return []byte{0x82, byte(n >> 8), byte(n)}
+	a.exts = tlv(0xa3, tlv(0x30,
+		extension(35, false, tlv(0x30, tlv(0x80, a.keyID))),                          // authority key identifier
+		extension(19, true, tlv(0x30)),                                               // basic constraints: no CA
+		extension(15, true, []byte{0x03, 2, 7, 0x80}),                                // key usage: digitalSignature
+		extension(37, false, tlv(0x30, []byte{0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2})))) // extended: clientAuth
+	return nil
 }
 
 func keyID(pub *ecdsa.PublicKey) ([]byte, error) {
@@ -163,40 +176,15 @@ func (a *Authority) Device(owner string) (der []byte, key *ecdsa.PrivateKey, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("pki: %s: %w", owner, err)
 	}
-	tbs := struct {
-		Version   int `asn1:"explicit,tag:0"`
-		Serial    *big.Int
-		Algorithm pkix.AlgorithmIdentifier
-		Issuer    asn1.RawValue
-		Validity  asn1.RawValue
-		Subject   pkix.RDNSequence
-		PublicKey struct {
-			Algorithm pkix.AlgorithmIdentifier
-			Key       asn1.BitString
-		}
-		Extensions asn1.RawValue
-	}{Version: 2, Serial: a.serial("device " + owner), Algorithm: sigECDSAWithSHA256, Issuer: a.issuer, Validity: a.validity,
-		Subject: pkix.Name{CommonName: owner}.ToRDNSequence(), Extensions: a.exts}
-	tbs.PublicKey.Algorithm = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1},
-		Parameters: asn1.RawValue{FullBytes: []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}}} // prime256v1
-	tbs.PublicKey.Key = asn1.BitString{Bytes: point, BitLength: 8 * len(point)}
-	body, err := asn1.Marshal(tbs)
-	if err != nil {
-		return nil, nil, fmt.Errorf("pki: %s: %w", owner, err)
-	}
+	name := tlv(0x30, tlv(0x31, tlv(0x30, oidCommonName, tlv(0x0c, []byte(owner)))))
+	body := tlv(0x30, version3, tlv(0x02, a.serial("device "+owner).Bytes()), ecdsaWithSHA256, a.issuer, a.validity, name,
+		tlv(0x30, p256PublicKey, tlv(0x03, []byte{0}, point)), a.exts)
 	digest := sha256.Sum256(body)
 	sig, err := a.key.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, nil, fmt.Errorf("pki: %s: %w", owner, err)
 	}
-	der, err = asn1.Marshal(struct {
-		TBS       asn1.RawValue
-		Algorithm pkix.AlgorithmIdentifier
-		Signature asn1.BitString
-	}{asn1.RawValue{FullBytes: body}, sigECDSAWithSHA256, asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}})
-	if err != nil {
-		return nil, nil, fmt.Errorf("pki: %s: %w", owner, err)
-	}
+	der = tlv(0x30, body, ecdsaWithSHA256, tlv(0x03, []byte{0}, sig))
 	a.confirmed[sha256.Sum256(der)] = validity{a.from.UnixNano(), a.to.UnixNano()}
 	return der, key, nil
 }

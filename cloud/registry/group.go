@@ -1,0 +1,206 @@
+package registry
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/otasim/otasim/cloud/aws"
+)
+
+// CreateThingGroupRequest is the body of CreateThingGroup.
+type CreateThingGroupRequest struct {
+	ThingGroupName  string            `json:"thingGroupName"`
+	ParentGroupName string            `json:"parentGroupName,omitempty"`
+	Description     string            `json:"thingGroupDescription,omitempty"`
+	Attributes      map[string]string `json:"attributes,omitempty"`
+}
+
+// ThingGroupResponse answers CreateThingGroup.
+type ThingGroupResponse struct {
+	ThingGroupName string `json:"thingGroupName"`
+	ThingGroupARN  string `json:"thingGroupArn"`
+	ThingGroupID   string `json:"thingGroupId"`
+}
+
+// CreateThingGroup makes a group, at the top or under a parent. Repeating it
+// with the same definition succeeds.
+func (r *Registry) CreateThingGroup(now time.Time, req CreateThingGroupRequest) (ThingGroupResponse, error) {
+	name := req.ThingGroupName
+	if !aws.ThingName(name) {
+		return ThingGroupResponse{}, aws.InvalidRequest.Because("thingGroupName %q: want 1 to 128 of [a-zA-Z0-9:_-]", name)
+	}
+	var parent *group
+	if req.ParentGroupName != "" {
+		if parent = r.groups[req.ParentGroupName]; parent == nil {
+			return ThingGroupResponse{}, aws.ResourceNotFound.Because("Thing group %s cannot be found.", req.ParentGroupName)
+		}
+		depth := 1
+		for g := parent; g != nil; g = g.parent {
+			depth++
+		}
+		if depth > maxGroupDepth {
+			return ThingGroupResponse{}, aws.InvalidRequest.Because("groups nest at most %d deep", maxGroupDepth)
+		}
+		if len(parent.children) >= 100 {
+			return ThingGroupResponse{}, aws.InvalidRequest.Because("a group has at most 100 child groups")
+		}
+	}
+	out := ThingGroupResponse{name, r.realm.ARN("thinggroup", name), r.seed.UUID("group " + name)}
+	if g := r.groups[name]; g != nil {
+		if g.parent == parent && g.description == req.Description && maps.Equal(g.attributes, req.Attributes) {
+			return out, nil
+		}
+		return ThingGroupResponse{}, aws.Exists("Thing group", name, out.ThingGroupARN)
+	}
+	g := &group{name: name, description: req.Description, attributes: maps.Clone(req.Attributes), parent: parent, created: now.UnixNano(), version: 1}
+	r.groups[name] = g
+	r.groupIDs = append(r.groupIDs, g)
+	if parent != nil {
+		parent.children = append(parent.children, g)
+	}
+	return out, nil
+}
+
+// DeleteThingGroup removes a group without children; absent ones are fine.
+func (r *Registry) DeleteThingGroup(name string) (left []string, err error) {
+	g := r.groups[name]
+	if g == nil {
+		return nil, nil
+	}
+	if len(g.children) > 0 {
+		return nil, aws.InvalidRequest.Because("Thing group %s has child groups.", name)
+	}
+	if len(g.policies) > 0 {
+		return nil, aws.InvalidRequest.Because("Thing group %s has policies attached.", name)
+	}
+	for _, t := range g.members {
+		if t != nil {
+			left = append(left, t.name)
+			r.drop(t, slices.IndexFunc(t.memberships, func(m membership) bool { return m.group == g }))
+		}
+	}
+	if g.parent != nil {
+		g.parent.children = slices.DeleteFunc(g.parent.children, func(c *group) bool { return c == g })
+	}
+	delete(r.groups, name)
+	r.groupIDs = slices.DeleteFunc(r.groupIDs, func(c *group) bool { return c == g })
+	r.epoch++
+	return left, nil
+}
+
+// ListThingsInThingGroup returns the things of a group by joining, with
+// recursive those of its sub-groups too.
+func (r *Registry) ListThingsInThingGroup(name string, recursive bool) ([]string, error) {
+	g := r.groups[name]
+	if g == nil {
+		return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", name)
+	}
+	if recursive {
+		out, _ := r.Group(name)
+		return out, nil
+	}
+	out := make([]string, 0, g.count)
+	for _, t := range g.members {
+		if t != nil {
+			out = append(out, t.name)
+		}
+	}
+	return out, nil
+}
+
+// ListThingGroups returns the names of all groups by creation.
+func (r *Registry) ListThingGroups() []string {
+	out := make([]string, 0, len(r.groupIDs))
+	for _, g := range r.groupIDs {
+		out = append(out, g.name)
+	}
+	return out
+}
+
+// ListThingGroupsForThing returns the groups a thing was put into, by joining.
+func (r *Registry) ListThingGroupsForThing(thing string) ([]string, error) {
+	t, err := r.thing(thing)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(t.memberships))
+	for _, m := range t.memberships {
+		out = append(out, m.group.name)
+	}
+	return out, nil
+}
+
+// AddThingToThingGroup puts a thing into a group; once is enough.
+func (r *Registry) AddThingToThingGroup(thing, groupName string) error {
+	t, err := r.thing(thing)
+	if err != nil {
+		return err
+	}
+	g := r.groups[groupName]
+	if g == nil {
+		return aws.ResourceNotFound.Because("Thing group %s cannot be found.", groupName)
+	}
+	for _, m := range t.memberships {
+		if m.group == g {
+			return nil
+		}
+	}
+	if len(t.memberships) >= maxGroupsPerThing {
+		return aws.InvalidRequest.Because("a thing is in at most %d groups", maxGroupsPerThing)
+	}
+	t.memberships = append(t.memberships, membership{g, len(g.members)})
+	g.members = append(g.members, t)
+	g.count++
+	r.epoch++
+	return nil
+}
+
+// RemoveThingFromThingGroup takes a thing out of a group; a thing that is not
+// in it is fine.
+func (r *Registry) RemoveThingFromThingGroup(thing, groupName string) error {
+	t, err := r.thing(thing)
+	if err != nil {
+		return err
+	}
+	if r.groups[groupName] == nil {
+		return aws.ResourceNotFound.Because("Thing group %s cannot be found.", groupName)
+	}
+	for i, m := range t.memberships {
+		if m.group.name == groupName {
+			r.drop(t, i)
+			return nil
+		}
+	}
+	return nil
+}
+
+// drop ends a thing's i-th membership.
+func (r *Registry) drop(t *Thing, i int) {
+	m := t.memberships[i]
+	m.group.members[m.place] = nil
+	m.group.count--
+	t.memberships = slices.Delete(t.memberships, i, i+1)
+	if g := m.group; len(g.members) > 32 && g.count < len(g.members)/2 {
+		g.compact()
+	}
+	r.epoch++
+}
+
+// compact closes the gaps that leaving things made.
+func (g *group) compact() {
+	kept := g.members[:0]
+	for _, t := range g.members {
+		if t == nil {
+			continue
+		}
+		for i := range t.memberships {
+			if t.memberships[i].group == g {
+				t.memberships[i].place = len(kept)
+			}
+		}
+		kept = append(kept, t)
+	}
+	clear(g.members[len(kept):])
+	g.members = kept
+}
