@@ -293,7 +293,7 @@ func FuzzCipher(f *testing.F) {
 		}
 		back, err := s.DecryptData(key, addr, got)
 		require.NoError(t, err)
-		require.Equal(t, data, back[:len(data)])
+		require.True(t, bytes.HasPrefix(back, data))
 		require.Less(t, len(back)-len(data), 16)
 	})
 }
