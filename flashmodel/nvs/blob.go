@@ -18,7 +18,7 @@ func (p *Partition) writeBlob(ns uint8, key string, data []byte, first uint8) Er
 	if err != OK {
 		// The numbers do not account for first; so does the original.
 		for i, g := range written {
-			g.eraseItem(chunkQuery(ns, key, uint8(i)))
+			_ = g.eraseItem(chunkQuery(ns, key, uint8(i)))
 		}
 	}
 	return err
@@ -88,7 +88,7 @@ func (p *Partition) readBlob(ns uint8, key string, dst []byte) Err {
 			err = ErrInvalidLength
 		}
 		if err != OK {
-			p.eraseBlob(ns, key, anyChunk)
+			_ = p.eraseBlob(ns, key, anyChunk)
 			if done != len(dst) {
 				err = ErrFail
 			}
@@ -256,7 +256,7 @@ func (p *Partition) dropBrokenBlobs() {
 	blobs = whole
 	p.each(blobData, func(g *page, e *entry) {
 		if owner(e, func(b *blobSum) int { return int(b.first) + b.count }) == nil {
-			g.eraseItem(chunkQuery(e.namespace(), string(e.keyBytes()), e.chunk()))
+			_ = g.eraseItem(chunkQuery(e.namespace(), string(e.keyBytes()), e.chunk()))
 		}
 	})
 }

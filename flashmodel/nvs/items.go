@@ -162,7 +162,8 @@ func (g *page) find(q query, from int, item *entry) (int, Err) {
 			return 0, ErrNotFound
 		}
 	}
-	for i, step := start, 1; i < min(g.next, EntryCount); i += step {
+	var step int
+	for i := start; i < min(g.next, EntryCount); i += step {
 		step = 1
 		if g.entryState(i) != entryWritten {
 			continue
@@ -179,9 +180,7 @@ func (g *page) find(q query, from int, item *entry) (int, Err) {
 		if item.kind().variable() {
 			step = item.span()
 		}
-		switch verdict := q.matches(item); verdict {
-		case ErrNotFound:
-		default:
+		if verdict := q.matches(item); verdict != ErrNotFound {
 			return i, verdict
 		}
 	}
@@ -330,7 +329,7 @@ func (g *page) eraseItemAt(i int) Err {
 				g.used--
 			}
 		}
-		err := OK
+		var err Err
 		if span == 1 {
 			err = g.alter(i, entryErased)
 		} else {

@@ -130,7 +130,8 @@ func (g *page) loadStates() Err {
 }
 
 // loadActive finds the end of the written entries, drops what a power cut left
-// half done and removes the older of two values of one key.
+// half done and removes the older of two values of one key. Like the original
+// it goes on when some of the erasing fails.
 func (g *page) loadActive() Err {
 	for i := range EntryCount {
 		if g.entryState(i) == entryEmpty {
@@ -158,7 +159,8 @@ func (g *page) loadActive() Err {
 	}
 	var item entry
 	last := noEntry
-	for i, span := 0, 1; i < min(g.next, EntryCount); i += span {
+	var span int
+	for i := 0; i < min(g.next, EntryCount); i += span {
 		span = 1
 		switch g.entryState(i) {
 		case entryErased:
@@ -187,12 +189,12 @@ func (g *page) loadActive() Err {
 			span = item.span()
 			if !g.allWritten(i, span) {
 				last = noEntry
-				g.eraseItemAt(i)
+				_ = g.eraseItemAt(i)
 				continue
 			}
 		}
 		if older < i {
-			g.eraseItemAt(older)
+			_ = g.eraseItemAt(older)
 		}
 	}
 	if last == noEntry || g.p.SpareChunks && item.kind() == blobData {
@@ -224,7 +226,7 @@ func (g *page) loadFull() Err {
 		g.insert(&item, i)
 		span := item.span()
 		if item.kind().variable() && !g.allWritten(i+1, span-1) {
-			g.eraseItemAt(i)
+			_ = g.eraseItemAt(i)
 		}
 		i += span - 1
 	}
