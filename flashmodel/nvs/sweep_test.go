@@ -2,6 +2,7 @@ package nvs
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,7 +151,12 @@ func sweep(t *testing.T, c change, o Options) (lost int) {
 		require.Greater(t, count.n, uint64(60), "the pages were not full")
 	}
 
-	for at := range count.n {
+	// OTASIM_LONG=1 cuts at every command; otherwise long changes are sampled.
+	stride := uint64(1)
+	if os.Getenv("OTASIM_LONG") == "" {
+		stride += count.n / 30
+	}
+	for at := uint64(0); at < count.n; at += stride {
 		for _, cut := range cuts {
 			f := before.Fork()
 			h := handle(open(f))
