@@ -219,12 +219,6 @@ func (f *fleet) selected(s *scenario.Select) []int {
 	return out
 }
 
-// thingNumber finds a device by the name it was made with.
-func (f *fleet) thingNumber(name string) (int, bool) {
-	i := slices.IndexFunc(f.things, func(t thing) bool { return t.name == name })
-	return i, i >= 0
-}
-
 // where says what a power cut planned for this device aims at: the largest image
 // that any update or attack offers decides how many blocks there are.
 func (f *fleet) where(i int) fault.Where {

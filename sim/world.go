@@ -77,7 +77,8 @@ type whenFault struct {
 }
 
 func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
-	w := &world{sc: sc, opt: opt, seed: kernel.Seed(sc.Seed), epoch: Epoch, started: time.Now()}
+	w := &world{sc: sc, opt: opt, seed: kernel.Seed(sc.Seed), epoch: Epoch}
+	w.started = time.Now() //nolint:forbidigo // for --timeout and the summary, not for the trace
 	w.baseline = memoryInUse()
 	var err error
 	if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
@@ -380,7 +381,7 @@ func (w *world) outside(now time.Duration) {
 	if w.barriers++; w.barriers%32 != 0 {
 		return
 	}
-	wall := time.Now()
+	wall := time.Now() //nolint:forbidigo // decides when to report and when to give up, nothing else
 	switch {
 	case w.ctx.Err() != nil:
 		w.stopped = stopInterrupted

@@ -1,6 +1,7 @@
 package bootloader
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -99,7 +100,7 @@ func (b *board) erased(label string) bool {
 	p := b.part(label)
 	raw := make([]byte, p.Size)
 	require.NoError(b.t, b.flash.Read(p.Offset, raw))
-	return strings.Trim(string(raw), "\xff") == ""
+	return bytes.Count(raw, []byte{0xff}) == len(raw)
 }
 
 func torn(seq uint32) otadata.Entry {

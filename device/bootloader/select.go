@@ -20,7 +20,7 @@ func (b *boot) selectStock() (index int, ok bool) {
 		b.abortPending()
 	}
 	n := uint32(b.slots.AppCount)
-	active := -1
+	var active int
 	if b.cfg.antiRollback() {
 		b.log('I', "boot", "Enabled a check secure version of app for anti rollback")
 		if b.cfg.KeepLog {

@@ -201,13 +201,13 @@ func (p *PAL) SetState(s agent.ImageState) (status agent.PALStatus, decided bool
 		return agent.PALCommitFailed, false
 	}
 	if !p.open && p.written == 0 {
-		switch {
-		case active == otadata.PendingVerify:
+		switch active {
+		case otadata.PendingVerify:
 			if p.Ops.SetBootFlags(state, true) != otaops.OK {
 				return agent.PALCommitFailed, false
 			}
 			return 0, true
-		case active == otadata.Valid:
+		case otadata.Valid:
 			return 0, false
 		}
 		return agent.PALCommitFailed, false

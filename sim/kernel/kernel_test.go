@@ -75,8 +75,7 @@ func storm(actors, workers int, until time.Duration) (string, uint64) {
 	for i := range st {
 		st[i].r = rand.New(rand.NewPCG(1, uint64(i)))
 	}
-	var k *Kernel[uint64]
-	k = New(Config[uint64]{Actors: actors, Workers: workers, Lookahead: lookahead, Handle: func(s *Shard[uint64], e *Event[uint64]) {
+	k := New(Config[uint64]{Actors: actors, Workers: workers, Lookahead: lookahead, Handle: func(s *Shard[uint64], e *Event[uint64]) {
 		a := &st[e.Dst]
 		a.h = a.h*1099511628211 ^ uint64(e.At) ^ uint64(e.Src)<<40 ^ e.Msg
 		if e.Msg > 6 {
@@ -146,8 +145,7 @@ func BenchmarkHold(b *testing.B) {
 		b.Run(fmt.Sprintf("actors=%d", n), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 2))
 			left := b.N
-			var k *Kernel[[56]byte]
-			k = New(Config[[56]byte]{Actors: n, Lookahead: 5 * time.Millisecond, Handle: func(s *Shard[[56]byte], e *Event[[56]byte]) {
+			k := New(Config[[56]byte]{Actors: n, Lookahead: 5 * time.Millisecond, Handle: func(s *Shard[[56]byte], e *Event[[56]byte]) {
 				s.Send(e.Dst, s.Now()+time.Duration(r.ExpFloat64()*50e6), e.Msg)
 				left--
 			}, Barrier: func(time.Duration) bool { return left <= 0 }})

@@ -1,11 +1,11 @@
 package vectors
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/otasim/otasim/device/bootloader"
 	"github.com/otasim/otasim/flashmodel"
@@ -138,7 +138,7 @@ func (c *chip) rest() error {
 		if err := c.flash.Read(uint32(c.at)+i*otadata.SectorSize+otadata.EntrySize, b); err != nil {
 			return err
 		}
-		if strings.Trim(string(b), "\xff") != "" {
+		if bytes.Count(b, []byte{0xff}) != len(b) {
 			return fmt.Errorf("otadata sector %d holds more than a record", i)
 		}
 	}
