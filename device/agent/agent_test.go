@@ -43,7 +43,7 @@ func (p *fake) Publish(qos byte, topic string, payload []byte) bool {
 		}
 		terminal := strings.Contains(text, "SUCCEEDED") || strings.Contains(text, "FAILED")
 		for _, ended := range p.verdicts {
-			if ended == job && !terminal && p.resets == 0 {
+			if ended == job && strings.Contains(text, `"receive"`) {
 				p.problem("progress of job %s after its end: %s", job, text)
 			}
 		}
@@ -71,6 +71,7 @@ func (p *fake) CreateFile(f *File) PALStatus {
 		return PALFileCreate
 	}
 	p.open, p.size, p.written = true, f.Size, map[uint32]bool{}
+	p.verdicts = nil // the next execution may be of the same job
 	return 0
 }
 func (p *fake) WriteBlock(_ *File, offset uint32, data []byte) int {
@@ -183,9 +184,11 @@ func play(profile *Profile, script []byte) []string {
 	a.Signal(p, Start, nil)
 	for i := 0; i+1 < len(script) && a.Crash == ""; i += 2 {
 		arg := script[i+1]
+		if p.resets > 0 && script[i]%16 != 15 {
+			continue // the chip is restarting
+		}
 		switch script[i] % 16 {
 		case 0, 1, 2:
-			p.verdicts = nil // a document may begin the next execution of a job
 			a.Signal(p, ReceivedJobDocument, scriptDocs[int(arg)%len(scriptDocs)])
 		case 3, 4, 5, 6:
 			if a.state != WaitingForFileBlock || len(a.file.bitmap) == 0 {
@@ -223,7 +226,7 @@ func play(profile *Profile, script []byte) []string {
 			a.SetImageState(p, ImageAborted)
 		case 15:
 			p.platform = PlatformState(arg&1) + PlatformPendingCommit
-			p.resets, p.verdicts, p.closed, p.testing = 0, nil, 0, false
+			p.resets, p.verdicts, p.closed, p.testing, p.open, p.armed = 0, nil, 0, false, false, [2]bool{}
 			a = New(&p.cfg, "dev", 0x10002)
 			a.Initialise(p)
 			a.Signal(p, Start, nil)

@@ -117,7 +117,7 @@ const (
 	jobEmpty
 	jobSame
 	jobSelfTest
-	jobBusy // the active job again, in its self-test
+	jobBusy // while the active job is in its self-test
 	jobNew
 )
 
@@ -188,7 +188,7 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 	case protocolOf(f.Protocols.S, a.cfg.PrimaryHTTP) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
 		a.failJob(p, f.JobID, uint32(ErrInvalidDataProtocol), 0)
 		return jobRefused
-	case a.job == f.JobID && a.image == ImageTesting:
+	case a.job != "" && a.image == ImageTesting:
 		return jobBusy
 	case a.job == f.JobID && a.file.bitmap != nil && a.file.sameFile(f):
 		a.file.URL = f.URL

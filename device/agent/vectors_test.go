@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -49,26 +48,25 @@ func eachVector(t testing.TB, name string, do func(line []byte)) {
 }
 
 type traceConfig struct {
-	Thing            string   `json:"thing"`
-	Log2             uint8    `json:"log2"`
-	N                uint32   `json:"n"`
-	Ver              string   `json:"ver"`
-	PAL              string   `json:"pal"`
-	Mom              uint32   `json:"mom"`
-	Freq             uint32   `json:"freq"`
-	ReqMs            uint32   `json:"req_ms"`
-	StMs             uint32   `json:"st_ms"`
-	Buffers          string   `json:"buffers"`
-	Primary          string   `json:"primary"`
-	Downgrade        int      `json:"downgrade"`
-	Asserts          int      `json:"asserts"`
-	Queue            int      `json:"queue"`
-	OnActivate       string   `json:"on_activate"`
-	OnStartTest      string   `json:"on_start_test"`
-	OnCustom         any      `json:"on_custom"`
-	OnSelfTestFailed string   `json:"on_self_test_failed"`
-	Bitmap           int      `json:"bitmap"`
-	Unknown          struct{} `json:"-"`
+	Thing            string `json:"thing"`
+	Log2             uint8  `json:"log2"`
+	N                uint32 `json:"n"`
+	Ver              string `json:"ver"`
+	PAL              string `json:"pal"`
+	Mom              uint32 `json:"mom"`
+	Freq             uint32 `json:"freq"`
+	ReqMs            uint32 `json:"req_ms"`
+	StMs             uint32 `json:"st_ms"`
+	Buffers          string `json:"buffers"`
+	Primary          string `json:"primary"`
+	Downgrade        int    `json:"downgrade"`
+	Asserts          int    `json:"asserts"`
+	Queue            int    `json:"queue"`
+	OnActivate       string `json:"on_activate"`
+	OnStartTest      string `json:"on_start_test"`
+	OnCustom         any    `json:"on_custom"`
+	OnSelfTestFailed string `json:"on_self_test_failed"`
+	Bitmap           int    `json:"bitmap"`
 }
 
 type traceStep struct {
@@ -131,23 +129,22 @@ func xorshift(seed uint32, n int) []byte {
 
 // rig plays a trace vector against the agent and records what the agent does, in the form of the vectors.
 type rig struct {
-	a            Agent
-	cfg          Config
-	version      uint32
-	trace        traceConfig
-	fs           uint64
-	out          []any
-	platform     PlatformState
-	connected    bool
-	fails        map[string]int // remaining failures by call, -1 for ever
-	palFail      map[string][]string
-	mallocSkip   int
-	armed        [2]uint32
-	onActivate   string
-	onStart      string
-	fileOpen     bool
-	lastPayload  map[int64][]byte
-	writeDefault string
+	a           Agent
+	cfg         Config
+	version     uint32
+	trace       traceConfig
+	fs          uint64
+	out         []any
+	platform    PlatformState
+	connected   bool
+	fails       map[string]int // remaining failures by call, -1 for ever
+	palFail     map[string][]string
+	mallocSkip  int
+	armed       [2]uint32
+	onActivate  string
+	onStart     string
+	fileOpen    bool
+	lastPayload map[int64][]byte
 }
 
 var platformNames = map[string]PlatformState{"PendingCommit": PlatformPendingCommit, "Valid": PlatformValid, "Invalid": PlatformInvalid}
@@ -669,5 +666,3 @@ func TestTraceVectors(t *testing.T) {
 		})
 	}
 }
-
-var _ = strings.Contains
