@@ -120,8 +120,12 @@ func (b *builder) sdkconfig(d *Device, f *file.Sdkconfig) {
 			b.fail(f.TableOffset.Node, "", "the partition table starts at a multiple of 0x1000")
 		}
 	}
+	// The 2018 bootloader knows no MD5 record and refuses a table that has one.
+	c.PartitionTableMD5 = d.Bootloader != "afr-2018"
 	if f.TableMD5.Node != nil {
-		c.PartitionTableMD5 = f.TableMD5.Value
+		if c.PartitionTableMD5 = f.TableMD5.Value; c.PartitionTableMD5 && d.Bootloader == "afr-2018" {
+			b.warn(f.TableMD5.Node, "remove it: without it this bootloader gets a table without MD5", "bootloader afr-2018 refuses a partition table with an MD5 record")
+		}
 	}
 	if c.AntiRollback && f.Rollback.Node != nil && !c.Rollback {
 		b.fail(f.Rollback.Node, "", "CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK needs CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE")
