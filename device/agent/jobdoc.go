@@ -72,8 +72,6 @@ type parsed struct {
 	received uint32
 }
 
-func (r parsed) has(param int) bool { return r.received&(1<<param) != 0 }
-
 // parseDocument reads a job document into f, parameter by parameter, and stops at the first that does not fit. What
 // the document does not mention stays as it was in f, which is how values of an earlier job survive.
 func parseDocument(doc []byte, f *File, cfg *Config, alloc func() bool) parsed {

@@ -132,8 +132,8 @@ func compareDocument(profile *Profile, doc []byte, agentWant, parseWant json.Raw
 	r.out = nil
 	r.a.Signal(r, ReceivedJobDocument, doc)
 	r.a.Process(r, -1)
-	got, _ := normal(r.out).([]any)
-	if !reflect.DeepEqual(got, want.O) {
+	got := r.out
+	if !same(got, want.O) && len(got)+len(want.O) > 0 {
 		return fmt.Sprintf("\n  got  %v\n  want %v", got, want.O)
 	}
 	v := r.a.View()
