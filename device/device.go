@@ -69,6 +69,12 @@ func New(cfg Config) *Device {
 		builds: &[2]agent.Config{plain, lenient}, catalogue: cfg.Catalogue, hooks: cfg.Hooks}
 }
 
+// Sibling returns a device without power of the same build and board as d, as it left
+// the factory: with its own name, flash and eFuses, sharing all else.
+func (d *Device) Sibling(thing string, flash *flashmodel.Flash, fuse efuse.EFuse) *Device {
+	return &Device{thing: thing, model: d.model, flash: flash, fuse: fuse, boot: d.boot, builds: d.builds, catalogue: d.catalogue, hooks: d.hooks}
+}
+
 // Clone returns an independent device in the same state, with a fork of the flash. Hooks are shared.
 func (d *Device) Clone() *Device {
 	c := *d

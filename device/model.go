@@ -1,11 +1,21 @@
 package device
 
-import "time"
+import (
+	"fmt"
+	"time"
 
-// Model is what a board costs and how its connection task behaves. Rows are shared by devices and never changed.
-// Times are typical values; docs/fidelity.md says where each comes from.
+	"github.com/otasim/otasim/flashmodel/image"
+)
+
+// Model is one kind of board: what it is, what its work costs and how its
+// connection task behaves. Rows are shared by devices and never changed. Times are
+// typical values; docs/fidelity.md says how each was obtained.
 type Model struct {
-	Name string
+	Name              string // "esp32-4MB"
+	Target            string // as in idf.py set-target
+	Chip              *image.Chip
+	FlashSize         uint32 // bytes
+	SecureVersionBits int    // of the eFuse field, at most CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD
 
 	Boot     time.Duration // from reset until the boot loader reads the partition table
 	AppStart time.Duration // from the jump into the application until it starts Wi-Fi
@@ -29,24 +39,63 @@ type Model struct {
 	RestartAfterConfirm bool
 }
 
-// DefaultModel is an ESP32-DevKitC at 240 MHz with 4 MB of flash.
-func DefaultModel() *Model {
-	return &Model{
-		Name:                "esp32-devkitc",
-		Boot:                350 * time.Millisecond,
-		AppStart:            400 * time.Millisecond,
-		WiFi:                2500 * time.Millisecond,
-		TLS:                 1800 * time.Millisecond,
-		HashRate:            2 << 20,
-		Verify:              180 * time.Millisecond,
-		JSON:                2 * time.Millisecond,
-		CBOR:                300 * time.Microsecond,
-		ResetDelay:          500 * time.Millisecond,
-		TaskWDT:             20 * time.Second,
-		BootBudget:          5,
-		BackoffBase:         500 * time.Millisecond,
-		BackoffMax:          5 * time.Second,
-		KeepAlive:           60,
-		RestartAfterConfirm: true,
+// Models is the table of boards. The chip row has the rest: its id and where the ROM
+// looks for the second-stage bootloader (0x1000 on the ESP32, 0 on S3 and C3).
+func Models() []*Model {
+	var rows []*Model
+	for _, kind := range []struct {
+		target string
+		chip   *image.Chip
+		bits   int
+		sizes  []uint32 // MiB
+		cpu    int64    // percent of the ESP32's time for the same work
+	}{
+		{"esp32", image.ESP32, 32, []uint32{2, 4, 8, 16}, 100},
+		{"esp32s3", image.ESP32S3, 16, []uint32{4, 8, 16}, 90},
+		{"esp32c3", image.ESP32C3, 16, []uint32{2, 4, 8, 16}, 150},
+	} {
+		for _, size := range kind.sizes {
+			m := *board
+			m.Name, m.Target, m.Chip = fmt.Sprintf("%s-%dMB", kind.target, size), kind.target, kind.chip
+			m.FlashSize, m.SecureVersionBits = size<<20, kind.bits
+			for _, t := range []*time.Duration{&m.Boot, &m.AppStart, &m.TLS, &m.Verify, &m.JSON, &m.CBOR} {
+				*t = *t * time.Duration(kind.cpu) / 100
+			}
+			m.HashRate = uint32(int64(m.HashRate) * 100 / kind.cpu)
+			rows = append(rows, &m)
+		}
 	}
+	return rows
+}
+
+// ModelOf is the row of a target and a flash size in bytes, nil if there is none.
+func ModelOf(target string, flashSize uint32) *Model {
+	for _, m := range Models() {
+		if m.Target == target && m.FlashSize == flashSize {
+			return m
+		}
+	}
+	return nil
+}
+
+// DefaultModel is an ESP32-DevKitC with 4 MB of flash.
+func DefaultModel() *Model { return ModelOf("esp32", 4<<20) }
+
+// board is an ESP32-DevKitC at 240 MHz.
+var board = &Model{
+	Boot:                350 * time.Millisecond,
+	AppStart:            400 * time.Millisecond,
+	WiFi:                2500 * time.Millisecond,
+	TLS:                 1800 * time.Millisecond,
+	HashRate:            2 << 20,
+	Verify:              180 * time.Millisecond,
+	JSON:                2 * time.Millisecond,
+	CBOR:                300 * time.Microsecond,
+	ResetDelay:          500 * time.Millisecond,
+	TaskWDT:             20 * time.Second,
+	BootBudget:          5,
+	BackoffBase:         500 * time.Millisecond,
+	BackoffMax:          5 * time.Second,
+	KeepAlive:           60,
+	RestartAfterConfirm: true,
 }

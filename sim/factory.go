@@ -21,11 +21,9 @@ import (
 // the same kind are forks of one template, so what they have in common is stored
 // once; only the identity page is a device's own.
 type line struct {
-	template *flashmodel.Flash
-	boot     bootloader.Config
-	agent    agent.Config
-	fuse     efuse.EFuse
-	nvs      partition.Record
+	first *device.Device // made on this line, never powered; the others are its siblings
+	fuse  efuse.EFuse
+	nvs   partition.Record
 }
 
 // lineKey tells kinds apart.
@@ -59,12 +57,11 @@ func (m *factory) make(t *thing, nvs []byte) (*device.Device, error) {
 		}
 		m.lines[key] = l
 	}
-	f := l.template.Fork()
+	f := l.first.Flash().Fork()
 	if err := f.LoadOwn(l.nvs.Offset, trim(nvs)); err != nil {
 		return nil, fmt.Errorf("NVS: %w", err)
 	}
-	return device.New(device.Config{Thing: t.name, Model: m.fleet.model, Flash: f, EFuse: l.fuse, Bootloader: l.boot, Agent: l.agent,
-		Catalogue: m.catalogue, Hooks: m.hooks}), nil
+	return l.first.Sibling(t.name, f, l.fuse), nil
 }
 
 // nvs is the NVS partition of device i with an identity in it.
@@ -103,12 +100,14 @@ func trim(nvs []byte) []byte {
 func (m *factory) line(t *thing) (*line, error) {
 	g, c := &m.fleet.groups[t.group], t.config
 	chip, ok := flashmodel.ChipOfSize(c.Flash.Size)
-	if !ok {
-		return nil, fmt.Errorf("no flash chip of %d bytes", c.Flash.Size)
+	model := device.ModelOf(c.Target, c.Flash.Size)
+	if !ok || model == nil {
+		return nil, fmt.Errorf("no %s board with %d bytes of flash", c.Target, c.Flash.Size)
 	}
-	target := image.ChipByName(c.Target)
-	l := &line{template: flashmodel.New(m.store, chip)}
-	l.boot = bootloader.Config{Kind: bootloaderKinds[c.Bootloader], Rollback: c.Sdkconfig.Rollback, AntiRollback: c.Sdkconfig.AntiRollback,
+	target := model.Chip
+	l := &line{}
+	template := flashmodel.New(m.store, chip)
+	boot := bootloader.Config{Kind: bootloaderKinds[c.Bootloader], Rollback: c.Sdkconfig.Rollback, AntiRollback: c.Sdkconfig.AntiRollback,
 		SecVerBits: c.Sdkconfig.SecVerBits, TableOffset: g.tableOffset, TableWithoutMD5: !c.Sdkconfig.PartitionTableMD5,
 		ImageOffset: target.BootloaderOffset, Image: image.VerifyOptions{Chip: target, Revision: 300}}
 
@@ -141,7 +140,7 @@ func (m *factory) line(t *thing) (*line, error) {
 		at   uint32
 		data []byte
 	}{{target.BootloaderOffset, first}, {g.tableOffset, table}, {slot.Offset, app.data}} {
-		if err := l.template.Load(part.at, part.data); err != nil {
+		if err := template.Load(part.at, part.data); err != nil {
 			return nil, fmt.Errorf("at %#x: %w", part.at, err)
 		}
 	}
@@ -153,7 +152,8 @@ func (m *factory) line(t *thing) (*line, error) {
 	if e := l.fuse.BurnSecureVersion(burnt, max(c.Sdkconfig.SecVerBits, 1)); e != 0 {
 		return nil, fmt.Errorf("eFuse secure version %d: %v", burnt, e)
 	}
-	l.agent = agentConfig(c)
+	l.first = device.New(device.Config{Thing: t.name, Model: model, Flash: template, EFuse: l.fuse, Bootloader: boot, Agent: agentConfig(c),
+		Catalogue: m.catalogue, Hooks: m.hooks})
 	return l, nil
 }
 

@@ -28,7 +28,6 @@ type fleet struct {
 	things []thing // those of t = 0 first, group after group, then those that events add
 	images []firmwareImage
 	labels map[[sha256.Size]byte]string // of an image file, to its version label
-	model  *device.Model
 	links  map[network.Link]*network.Link
 }
 
@@ -56,7 +55,7 @@ type firmwareImage struct {
 }
 
 func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
-	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, model: device.DefaultModel(), links: map[network.Link]*network.Link{}}
+	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, links: map[network.Link]*network.Link{}}
 	for i := range sc.Firmware {
 		img, err := f.firmware(&sc.Firmware[i])
 		if err != nil {
@@ -231,6 +230,7 @@ func (f *fleet) where(i int) fault.Where {
 	}
 	g := &f.groups[t.group]
 	chip, _ := flashmodel.ChipOfSize(t.config.Flash.Size)
+	model := device.ModelOf(t.config.Target, t.config.Flash.Size)
 	build := agentConfig(t.config)
 	block := build.BlockSize()
 	test := time.Duration(0)
@@ -241,6 +241,6 @@ func (f *fleet) where(i int) fault.Where {
 		Blocks: int((size + block - 1) / block), Otadata: g.otadata, SelfTest: test,
 		SlotErase:    time.Duration(g.slotSize/flashmodel.BlockSize) * chip.Timing.Block,
 		BlockProgram: time.Duration(block/flashmodel.PageSize) * chip.Timing.Page,
-		Verify:       time.Duration(size)*time.Second/time.Duration(f.model.HashRate) + f.model.Verify,
+		Verify:       time.Duration(size)*time.Second/time.Duration(model.HashRate) + model.Verify,
 	}
 }

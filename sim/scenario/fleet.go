@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/flashmodel/partition"
 	"github.com/otasim/otasim/sim/scenario/file"
@@ -94,6 +95,9 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	if g == nil {
 		return d
 	}
+	if device.ModelOf(d.Target, d.Flash.Size) == nil {
+		b.fail(f.Flash.Size.Node, "boards are "+boards(), "there is no %s board with %d MB of flash", d.Target, d.Flash.Size>>20)
+	}
 	b.deviceNames(f, g, &d)
 	b.deviceSlots(f, g, &d)
 	return d
@@ -101,8 +105,8 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 
 func (b *builder) sdkconfig(d *Device, f *file.Sdkconfig) {
 	c := &d.Sdkconfig
-	if d.Target != "esp32" {
-		c.SecVerBits = 16
+	if m := device.ModelOf(d.Target, d.Flash.Size); m != nil {
+		c.SecVerBits = m.SecureVersionBits
 	}
 	if f.Rollback.Node != nil {
 		c.Rollback = f.Rollback.Value
@@ -291,4 +295,13 @@ func (b *builder) fits(n *file.Node, fw *Firmware, table partition.Table, d *Dev
 		help = "partitions_two_ota_large.csv has slots of 1700 KiB"
 	}
 	b.fail(at, help, "firmware %s has %d bytes and %d of trailer, slot %s of %s has %d", fw.Version, fw.Size, trailerSize, smallest.Label, filepath.Base(d.Partitions), smallest.Size)
+}
+
+// boards lists the models by name.
+func boards() string {
+	var names []string
+	for _, m := range device.Models() {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ", ")
 }
