@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -18,7 +17,6 @@ import (
 	"github.com/otasim/otasim/cloud/streams"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel/nvs"
-	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -54,29 +52,6 @@ type devices interface {
 	deliver(device int, name string, nvs []byte)
 	// power switches a device on or off.
 	power(device int, on bool)
-}
-
-// task is something that the scenario says happens.
-type task struct {
-	scenario.Trigger
-	what    string
-	do      func(now time.Duration) error
-	reached time.Duration // when After's status was reached, -1: not yet
-	due     bool          // only its condition is left to be judged
-	done    bool
-}
-
-// rollout is one OTA update that was asked for, by the operator or an attacker.
-type rollout struct {
-	id       string // otaUpdateId
-	version  string
-	created  time.Duration
-	attack   int // index of the attack that made it or spoilt it, -1: none
-	row      *scenario.Update
-	status   string // of its job when last looked at
-	deleted  bool
-	failed   bool // CREATE_FAILED was noted
-	lastSeen jobs.Job
 }
 
 const (
@@ -240,192 +215,6 @@ func (o *operator) retire(device int) error {
 		return err
 	}
 	return c.DeleteCertificate(cert, true)
-}
-
-// plan lists what will happen, in the order of the file: first the release of every
-// firmware, then updates, events and attacks.
-func (o *operator) plan() {
-	start := scenario.Trigger{HasAt: true}
-	o.task(start, "release", o.release)
-	for i := range o.sc.Updates {
-		u := &o.sc.Updates[i]
-		o.task(u.Trigger, "update "+u.OTAUpdateID, func(now time.Duration) error { return o.create(now, u) })
-	}
-	for i := range o.sc.Events {
-		e := &o.sc.Events[i]
-		o.task(e.Trigger, "event "+e.Action(), func(now time.Duration) error { return o.event(now, e) })
-	}
-	for i := range o.sc.Attacks {
-		a := &o.sc.Attacks[i]
-		o.task(a.Trigger, "attack "+a.Name, func(now time.Duration) error { return o.attack(now, i, a) })
-	}
-}
-
-func (o *operator) task(t scenario.Trigger, what string, do func(time.Duration) error) {
-	if !t.HasAt && t.After == nil && t.When == nil {
-		t.HasAt = true
-	}
-	o.todo = append(o.todo, &task{Trigger: t, what: what, do: do, reached: -1})
-}
-
-// run does what is due, and reports whether anything about the jobs has changed.
-func (o *operator) run(now time.Duration) (changed bool) {
-	o.now = now
-	changed = o.observe()
-	for _, t := range o.todo {
-		if t.done || t.due {
-			continue
-		}
-		if t.After != nil && t.reached < 0 && o.reached(t.After) {
-			t.reached = now
-		}
-		switch {
-		case t.HasAt && now < t.At, t.After != nil && (t.reached < 0 || now < t.reached+t.After.Delay):
-			continue
-		case t.When != nil:
-			t.due = true // judged at the next barrier, when the whole fleet can be seen
-			continue
-		}
-		o.perform(t, now)
-		changed = true
-	}
-	return o.observe() || changed
-}
-
-func (o *operator) perform(t *task, now time.Duration) {
-	t.done, t.due = true, false
-	if err := t.do(now); err != nil {
-		o.notes = append(o.notes, fmt.Sprintf("%s: %v", t.what, err))
-	}
-}
-
-// conditional reports whether a condition waits to be judged.
-func (o *operator) conditional() bool {
-	return slices.ContainsFunc(o.todo, func(t *task) bool { return !t.done && (t.due || t.When != nil && !t.HasAt && t.After == nil) })
-}
-
-// judge evaluates conditions. What is due and holds is done at the next run; it
-// reports whether there is such a thing.
-func (o *operator) judge(env *check.Env) (ready bool) {
-	for _, t := range o.todo {
-		alone := t.When != nil && !t.HasAt && t.After == nil
-		if t.done || !t.due && !alone {
-			continue
-		}
-		ok, err := t.When.Holds(env)
-		switch {
-		case err == nil && ok:
-			t.When, t.due, t.HasAt, t.At, t.After = nil, false, true, 0, nil
-			ready = true
-		case !alone:
-			t.done = true
-			o.notes = append(o.notes, fmt.Sprintf("%s: not done, %s does not hold: %s", t.what, t.When.Source, t.When.Actual(env)))
-		}
-	}
-	return ready
-}
-
-// next is when run must be called again.
-func (o *operator) next() (at time.Duration, ok bool) {
-	for _, t := range o.todo {
-		due := t.At
-		switch {
-		case t.done || t.due:
-			continue
-		case t.After != nil && t.reached >= 0:
-			due = t.reached + t.After.Delay
-		case !t.HasAt:
-			continue
-		}
-		if !ok || due < at {
-			at, ok = due, true
-		}
-	}
-	return at, ok
-}
-
-// done reports whether nothing that is planned can still happen by itself.
-func (o *operator) done() bool {
-	if _, waiting := o.next(); waiting || slices.ContainsFunc(o.todo, func(t *task) bool { return t.due }) {
-		return false
-	}
-	return !slices.ContainsFunc(o.runs, func(r *rollout) bool { return !r.settled() })
-}
-
-// settled reports whether a rollout has reached its end: the job has ended, or it is
-// CONTINUOUS and everybody has.
-func (r *rollout) settled() bool {
-	if r.deleted || r.failed {
-		return true
-	}
-	d := &r.lastSeen.JobProcessDetails
-	pending := d.NumberOfQueuedThings + d.NumberOfInProgressThings
-	switch r.status {
-	case jobs.JobCompleted, jobs.JobCanceled:
-		return pending == 0
-	case jobs.JobInProgress:
-		return r.lastSeen.TargetSelection == jobs.Continuous && !r.lastSeen.IsConcurrent && pending == 0
-	}
-	return false
-}
-
-// observe looks at every job, as an operator's console does, if there is anything
-// new to see.
-func (o *operator) observe() (changed bool) {
-	n := o.cloud.JobChanges()
-	if n == o.seen && !slices.ContainsFunc(o.runs, func(r *rollout) bool { return r.status == "" && !r.failed }) {
-		return false
-	}
-	o.seen = n
-	for _, r := range o.runs {
-		if r.deleted || r.failed {
-			continue
-		}
-		j, err := o.cloud.DescribeJob(ota.JobID(r.id))
-		if err != nil {
-			info, gone := o.cloud.GetOTAUpdate(Epoch.Add(o.now), r.id)
-			switch {
-			case r.status != "":
-				r.deleted, changed = true, true
-				o.step("job %s DELETED", ota.JobID(r.id))
-			case gone == nil && info.OTAUpdateStatus == ota.CreateFailed:
-				r.failed, changed = true, true
-				o.notes = append(o.notes, fmt.Sprintf("update %s: CREATE_FAILED: %s: %s", r.id, info.ErrorInfo.Code, info.ErrorInfo.Message))
-			}
-			continue
-		}
-		if j.Status != r.status {
-			o.step("job %s %s", j.JobID, j.Status)
-		}
-		changed = changed || j.Status != r.status || !sameCounts(&j.JobProcessDetails, &r.lastSeen.JobProcessDetails)
-		r.status, r.lastSeen = j.Status, j
-	}
-	return changed
-}
-
-func sameCounts(a, b *jobs.ProcessDetails) bool {
-	return a.NumberOfCanceledThings == b.NumberOfCanceledThings && a.NumberOfSucceededThings == b.NumberOfSucceededThings &&
-		a.NumberOfFailedThings == b.NumberOfFailedThings && a.NumberOfRejectedThings == b.NumberOfRejectedThings &&
-		a.NumberOfQueuedThings == b.NumberOfQueuedThings && a.NumberOfInProgressThings == b.NumberOfInProgressThings &&
-		a.NumberOfRemovedThings == b.NumberOfRemovedThings && a.NumberOfTimedOutThings == b.NumberOfTimedOutThings
-}
-
-func (o *operator) step(format string, args ...any) {
-	o.steps = append(o.steps, fmt.Sprintf(format, args...))
-}
-
-func (o *operator) reached(a *scenario.After) bool {
-	r := o.rollout(a.OTAUpdateID)
-	return r != nil && r.status == a.JobStatus
-}
-
-func (o *operator) rollout(id string) *rollout {
-	for _, r := range o.runs {
-		if r.id == id {
-			return r
-		}
-	}
-	return nil
 }
 
 // release puts every firmware into the bucket and has it signed, as a release
