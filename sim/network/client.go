@@ -75,7 +75,8 @@ func (c *Client) Do(op device.NetOp, rtt time.Duration, out []Output) []Output {
 	case device.OpConnect:
 		c.reset()
 		c.Gen++
-		c.state, c.op = dialing, &op
+		connect := op // only this one outlives the call
+		c.state, c.op = dialing, &connect
 		// One round trip for SYN and SYN-ACK, one for ClientHello and the server's flight.
 		c.due = op.At + 2*rtt
 		return out
