@@ -65,7 +65,7 @@ type dumpFlags struct {
 }
 
 func (f *dumpFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.chip, "chip", "", "esp32, esp32s3 or esp32c3 (default: what the image headers say)")
+	cmd.Flags().StringVar(&f.chip, "chip", "", "esp32, esp32s3 or esp32c3 (default: what the bootloader header says)")
 	cmd.Flags().StringVar(&f.tableOffset, "table-offset", "0x8000", "address of the partition table")
 	cmd.Flags().BoolVar(&f.partial, "partial", false, "the file holds only the first part of the flash")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
@@ -91,14 +91,18 @@ func (f *dumpFlags) read(cmd string, args []string) (*dump.Dump, error) {
 	return d, invalid(args[0], err)
 }
 
-// invalid makes an error about the content of a file.
+// invalid makes an error of one line about the content of a file.
 func invalid(path string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var d *dump.Error
 	if errors.As(err, &d) {
-		return &exit{status: ExitInvalid, text: path + ": " + d.Reason, help: d.Help}
+		text := path + ": " + d.Reason
+		if d.Help != "" {
+			text += "; " + d.Help
+		}
+		return &exit{status: ExitInvalid, text: text}
 	}
 	return &exit{status: ExitInvalid, text: fmt.Sprintf("%s: %v", path, err)}
 }

@@ -213,6 +213,9 @@ func (v *imageVerify) checkSignature(r *verifyReport, data []byte, p *image.Pars
 		kind := schemeOf(key)
 		opt.Signature = secureboot.NewV2(secureboot.V2Config{Chip: opt.Chip, Scheme: kind, Keys: keys})
 		r.Signature.Detail = fmt.Sprintf("%s, key digest %x", kind, keys[0].Digest)
+		if opt.Chip == image.ESP32 && kind != secureboot.RSA3072 {
+			r.Signature.Detail += ", but firmware of an ESP32 takes RSA-3072 only"
+		}
 	case schemeOTA:
 		return v.checkOTA(r.Signature, data, key)
 	default:

@@ -41,7 +41,7 @@ func refuse(help, format string, args ...any) error {
 
 // Options say what the file cannot.
 type Options struct {
-	Chip        *image.Chip // nil: found in the headers of bootloader and apps
+	Chip        *image.Chip // nil: what the bootloader header says, or ESP32
 	TableOffset uint32      // 0: 0x8000
 	Partial     bool        // the file holds only the first part of the flash; the rest is taken as erased
 }
@@ -211,20 +211,11 @@ func (d *Dump) detect(given *image.Chip) error {
 		}
 		other = c
 	}
-	for _, r := range d.salvage() {
-		if h, ok := headerAt(d.data, r.Offset); ok && r.Type == partition.TypeApp {
-			c := image.ChipByID(h.ChipID)
-			if _, known := ChipByName(c.Name); known {
-				d.Chip, d.ChipFrom = c, "header of "+r.Label
-				return nil
-			}
-			other = c
-		}
-	}
 	if other != nil {
 		return refuse("one of esp32, esp32s3, esp32c3 is supported; --chip decides", "the dump is of an %s", other.Name)
 	}
-	d.Chip, d.ChipFrom = image.ESP32, "default"
+	// an app for another chip may lie in a slot, so apps say nothing
+	d.Chip, d.ChipFrom = image.ESP32, "no bootloader header"
 	return nil
 }
 
@@ -260,7 +251,8 @@ func (d *Dump) whole() error {
 	return nil
 }
 
-// salvage gives every partition record in the table sector, whatever is around it.
+// salvage gives everything in the table sector that looks like a partition
+// record, whatever is around it and even if its magic number is damaged.
 func (d *Dump) salvage() partition.Table {
 	if uint64(d.TableOffset)+partition.TableSize > uint64(len(d.data)) {
 		return nil
@@ -268,11 +260,18 @@ func (d *Dump) salvage() partition.Table {
 	raw := d.data[d.TableOffset:][:partition.TableSize]
 	var t partition.Table
 	for ; len(raw) >= partition.RecordSize; raw = raw[partition.RecordSize:] {
-		if raw[0] == 0xAA && raw[1] == 0x50 {
-			t = append(t, partition.DecodeRecord((*[partition.RecordSize]byte)(raw)))
+		r := partition.DecodeRecord((*[partition.RecordSize]byte)(raw))
+		if raw[0] == 0xAA && raw[1] == 0x50 || looksLikeRecord(&r) {
+			t = append(t, r)
 		}
 	}
 	return t
+}
+
+// looksLikeRecord reports whether the fields make sense together.
+func looksLikeRecord(r *partition.Record) bool {
+	return r.Label != "" && isText([]byte(r.Label)) && r.Offset != 0 && r.Size != 0 && r.Offset%flashmodel.SectorSize == 0 && r.Size%flashmodel.SectorSize == 0 &&
+		r.End() <= MaxSize
 }
 
 // region is the part of [at, at+n) that is in the chip.

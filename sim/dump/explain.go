@@ -80,16 +80,18 @@ func (e *explainer) selection() {
 		return
 	}
 	n := uint32(e.slots.AppCount)
-	seen := e.before
 	for i, r := range e.before {
 		e.why("otadata record %d: %s", i, e.describe(r, n))
-		if r.State == otadata.PendingVerify && e.o.Rollback && e.o.Kind != bootloader.AFR2018 {
-			seen[i].State = otadata.Aborted
+		if e.o.Kind == bootloader.AFR2018 {
+			continue
+		}
+		if r.State == otadata.PendingVerify && e.o.Rollback {
+			r.State = otadata.Aborted
 			e.why("  it was started once and did not confirm itself, so it becomes ABORTED before the choice")
 		}
-	}
-	if e.o.AntiRollback && e.o.Kind != bootloader.AFR2018 {
-		e.tooOld(seen, n)
+		if e.o.AntiRollback && n > 0 && r.Usable() {
+			e.tooOld(r.Slot(n))
+		}
 	}
 	start := "the factory app"
 	if e.v.StartIndex >= 0 {
@@ -121,20 +123,15 @@ func (e *explainer) describe(r otadata.Entry, n uint32) string {
 	return text
 }
 
-// tooOld names usable records that anti-rollback passes over.
-func (e *explainer) tooOld(seen [2]otadata.Entry, n uint32) {
-	for i, r := range seen {
-		if !r.Usable() || n == 0 {
-			continue
-		}
-		p := e.slots.Slot(int(r.Slot(n)))
-		d, err := image.ReadDescriptor(e.d.Flash, p.Offset)
-		switch {
-		case err != nil || p.Size == 0:
-			e.why("  record %d is passed over: %s has no app descriptor", i, e.label(r.Slot(n)))
-		case d.SecureVersion < e.o.EFuseVersion:
-			e.why("  record %d is passed over: %s has secure version %d, the eFuses have %d", i, e.label(r.Slot(n)), d.SecureVersion, e.o.EFuseVersion)
-		}
+// tooOld says if anti-rollback passes over the record of a slot.
+func (e *explainer) tooOld(slot uint32) {
+	p := e.slots.Slot(int(slot))
+	d, err := image.ReadDescriptor(e.d.Flash, p.Offset)
+	switch {
+	case err != nil || p.Size == 0:
+		e.why("  it is passed over: %s has no app descriptor", e.label(slot))
+	case d.SecureVersion < e.o.EFuseVersion:
+		e.why("  it is passed over: %s has secure version %d, the eFuses have %d", e.label(slot), d.SecureVersion, e.o.EFuseVersion)
 	}
 }
 
@@ -170,6 +167,9 @@ func (e *explainer) tries() {
 func (e *explainer) end() {
 	switch e.v.End {
 	case bootloader.Started:
+		if a := e.report.Attempts; len(a) > 1 && e.records && e.v.Record >= 0 {
+			e.why("otadata still names %s: every boot tries it first", a[0].Label)
+		}
 		if e.v.Watchdog > 0 {
 			e.why("the RTC watchdog resets the chip after %s unless the app confirms itself", e.v.Watchdog)
 		}
