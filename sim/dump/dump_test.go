@@ -12,7 +12,6 @@ import (
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/flashmodel/otadata"
-	"github.com/otasim/otasim/flashmodel/partition"
 )
 
 const testTable = `nvs,     data, nvs,     0x9000,  0x6000
@@ -218,28 +217,24 @@ func TestWhyARecordDecides(t *testing.T) {
 	}
 }
 
-// FuzzDump takes the first part of a flash, with the table at 0x1000.
+// FuzzDump puts hostile bytes where each reader of a dump looks.
 func FuzzDump(f *testing.F) {
-	table, err := partition.Parse([]byte("nvs,data,nvs,0x2000,0x3000\notadata,data,ota,0x5000,0x2000\napp,app,ota_0,0x10000,64K\n"), partition.Options{TableOffset: ptr(0x1000)})
-	require.NoError(f, err)
-	raw, err := table.Encode(true)
-	require.NoError(f, err)
-	content, err := nvs.Generate([]byte("key,type,encoding,value\nns,namespace,,\nname,data,string,sensor-7\n"), nvs.GenerateOptions{Size: 0x3000})
-	require.NoError(f, err)
-	app := testApp(f, "1.0.0", 1)
-	seed := bytes.Repeat([]byte{0xFF}, 0x10000+len(app))
-	copy(seed[0x1000:], raw)
-	copy(seed[0x2000:], content)
-	record := otadata.Make(1, otadata.New)
-	e := record.Encode()
-	copy(seed[0x5000:], e[:])
-	copy(seed[0x10000:], app)
-	f.Add(seed, byte(0))
-	f.Add(seed[:0x6000], byte(7))
-	f.Add(app, byte(1))
-	f.Add([]byte("text"), byte(2))
-	f.Fuzz(func(t *testing.T, data []byte, options byte) {
-		d, err := Read(data, Options{Partial: true, TableOffset: 0x1000})
+	flash := testFlash(f, func(s *Spec) {
+		s.NVS = []LabelFile{{Data: []byte("key,type,encoding,value\nns,namespace,,\nname,data,string,sensor-7\n")}}
+		s.Apps[0].Data, s.Apps = s.Apps[0].Data[:512], s.Apps[:1]
+	})
+	part := func(at, n int) []byte { return bytes.Clone(flash[at : at+n]) }
+	f.Add(part(0x1000, 64), part(0x8000, 0x100), part(0x9000, 0x100), part(0xF000, 32), part(0x10000, 32), part(0x40000, 512), byte(4))
+	f.Add(part(0, 1), part(0x8000, 0x100), part(0, 1), part(0xF000, 32), part(0x10000, 32), part(0x40000, 512), byte(0xEE))
+	f.Fuzz(func(t *testing.T, loader, table, nvs, record0, record1, app []byte, options byte) {
+		data := bytes.Repeat([]byte{0xFF}, 1<<20)
+		for _, p := range []struct {
+			at, room int
+			b        []byte
+		}{{0x1000, 0x7000, loader}, {0x8000, 0x1000, table}, {0x9000, 0x6000, nvs}, {0xF000, 0x1000, record0}, {0x10000, 0x1000, record1}, {0x40000, 0x20000, app}} {
+			copy(data[p.at:p.at+p.room], p.b)
+		}
+		d, err := Read(data, Options{})
 		if err != nil {
 			require.ErrorIs(t, err, ErrInvalid)
 			require.NotContains(t, err.Error(), "\n")
@@ -250,6 +245,20 @@ func FuzzDump(f *testing.F) {
 		r := d.Boot(BootOptions{Kind: kinds[options&3], Rollback: options&4 != 0, AntiRollback: options&8 != 0, EFuseVersion: uint32(options >> 5), Revision: 300})
 		require.Equal(t, len(r.Tried), len(r.Attempts))
 		r.WriteText(new(bytes.Buffer))
+	})
+}
+
+// FuzzRead gives any file to Read.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("text"), uint32(0), true)
+	f.Add(testApp(f, "1.0.0", 1), uint32(0x1000), true)
+	f.Add([]byte{0xE9, 0xFF}, uint32(0xFFFFF000), false)
+	f.Fuzz(func(t *testing.T, data []byte, at uint32, partial bool) {
+		if d, err := Read(data, Options{TableOffset: at, Partial: partial}); err == nil {
+			d.Inspect("fuzz").WriteText(new(bytes.Buffer))
+		} else {
+			require.ErrorIs(t, err, ErrInvalid)
+		}
 	})
 }
 
@@ -269,5 +278,3 @@ func FuzzBuild(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
-
-func ptr(v int64) *int64 { return &v }
