@@ -158,21 +158,9 @@ func (sh *shard) after(a *actor, now time.Duration) {
 	if a.dev == nil {
 		return
 	}
-	if a.looked {
-		a.looked = false
-		sh.look(a, now)
-	}
-	idle := a.idle()
-	if a.sess != nil && idle {
+	sh.settle(a, now)
+	if a.sess != nil && a.idle() {
 		sh.sessions.park(a)
-	}
-	if active := !idle || len(a.hit) > 0 && !a.powered(); active != a.active {
-		a.active = active
-		if active {
-			sh.active++
-		} else {
-			sh.active--
-		}
 	}
 	next, ok := a.dev.NextWake()
 	if at, alive := a.client.NextWake(); alive && (!ok || at < next) {
@@ -184,6 +172,22 @@ func (sh *shard) after(a *actor, now time.Duration) {
 	if next = max(next, now, a.dev.BusyUntil()); a.wake == 0 || next < a.wake {
 		a.wake = next
 		sh.k.Send(a.id, next, msg{kind: msgWake})
+	}
+}
+
+// settle notes what an event has made of a device.
+func (sh *shard) settle(a *actor, now time.Duration) {
+	if a.looked {
+		a.looked = false
+		sh.look(a, now)
+	}
+	if active := !a.idle() || len(a.hit) > 0 && !a.powered(); active != a.active {
+		a.active = active
+		if active {
+			sh.active++
+		} else {
+			sh.active--
+		}
 	}
 }
 
@@ -238,7 +242,7 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 	a.chain.Fold(uint64(now)<<8 | 0x20)
 	sh.note(a, now, "power lost in phase "+a.dev.Phase().String())
 	a.dev.PowerOff()
-	a.client.PowerOff()
+	sh.w.engine.hangUp(a)
 	f := a.dev.Flash()
 	f.SetCutAt(0)
 	f.SetInjector(nil)
@@ -252,7 +256,7 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 	c.injected++
 	c.phases[by.Phase]++
 	a.hit = append(a.hit, by.Fault)
-	sh.k.Send(a.id, now+by.Off, msg{kind: msgPowerOn})
+	sh.w.engine.restore(a, now+by.Off)
 }
 
 // reached is the hook that every device calls at the named points of its program.
@@ -261,7 +265,7 @@ func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, ar
 	a.chain.Fold(uint64(now)<<16 ^ uint64(p)<<8 ^ uint64(uint32(arg))<<24 ^ 0x10)
 	switch p {
 	case device.PointBoot:
-		a.client.PowerOff() // TCP state was in RAM
+		sh.w.engine.hangUp(a) // TCP state was in RAM
 		if arg >= 0 && arg < len(sh.resets) {
 			sh.resets[arg]++
 		}
@@ -295,7 +299,7 @@ func (sh *shard) plan(a *actor, f *flashmodel.Flash, p device.Point, arg int) {
 			a.cutAt = at
 			f.SetCutSeed(c.Seed())
 			f.SetCutAt(at)
-			sh.k.Send(a.id, at, msg{kind: msgCut})
+			sh.w.engine.cut(a)
 		}
 		return
 	}

@@ -62,13 +62,19 @@ const (
 	policyName     = "device-ota"
 )
 
-func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices) (*operator, error) {
+// newOperator makes the cloud and its operator. change may alter the cloud's
+// configuration; nil: no.
+func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices, change func(*cloud.Config)) (*operator, error) {
 	o := &operator{sc: sc, fleet: f, world: w, keys: map[string]string{}, signed: map[string]string{}, names: make([]string, len(f.things)), certs: make([]string, len(f.things))}
 	limits, err := quota.Named(sc.Cloud.Quotas)
 	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	if o.cloud, err = cloud.New(cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits}); err != nil {
+	config := cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits}
+	if change != nil {
+		change(&config)
+	}
+	if o.cloud, err = cloud.New(config); err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
 	if err := o.prepare(); err != nil {

@@ -68,12 +68,12 @@ var resetNames = [...]string{"ESP_RST_POWERON", "ESP_RST_SW", "ESP_RST_PANIC", "
 func (w *world) result() *report.Result {
 	op := w.side.op
 	r := &report.Result{
-		Schema: report.Schema, Scenario: w.sc.Metadata.Name, Seed: w.sc.Seed, Mode: Virtual, Workers: w.opt.Workers, Version: w.opt.Version,
-		VirtualSeconds: w.now.Seconds(), Events: w.k.Events(),
+		Schema: report.Schema, Scenario: w.sc.Metadata.Name, Seed: w.sc.Seed, Mode: w.opt.Mode, Workers: w.opt.Workers, Version: w.opt.Version,
+		VirtualSeconds: w.now.Seconds(), Events: w.engine.events(),
 	}
 	for i := range w.devs {
 		if w.devs[i].dev != nil {
-			w.shards[w.k.ShardOf(int32(i)).Index].look(&w.devs[i], w.now)
+			w.shards[w.shardOf(int32(i))].look(&w.devs[i], w.now)
 		}
 	}
 	op.observe()
@@ -113,7 +113,9 @@ func (w *world) result() *report.Result {
 		}
 	}
 	r.Notes = op.notes
-	r.TraceHash = w.traceHash()
+	if w.opt.Mode != Live { // what happens on sockets happens once
+		r.TraceHash = w.traceHash()
+	}
 	w.measure()
 	r.Memory = report.Memory{PeakRSSBytes: peakRSS()}
 	if n := uint64(len(w.devs)); n > 0 && w.peak > w.baseline {

@@ -25,15 +25,17 @@ import (
 // around it, and job timestamps count from it.
 var Epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// world is one run in virtual time.
+// world is one run. In virtual time it is its own engine; live mode has another.
 type world struct {
-	sc    *scenario.Scenario
-	opt   Options
-	seed  kernel.Seed
-	epoch time.Time
+	sc     *scenario.Scenario
+	opt    Options
+	seed   kernel.Seed
+	epoch  time.Time
+	engine engine
 
 	fleet     *fleet
 	k         *kernel.Kernel[msg]
+	shardOf   func(actor int32) int
 	shards    []*shard
 	devs      []actor
 	cloudID   int32 // the last actor
@@ -57,6 +59,21 @@ type world struct {
 	peak     uint64
 }
 
+// engine makes time pass in a world: the events of a kernel, or goroutines and a
+// clock.
+type engine interface {
+	// events counts what has happened so far.
+	events() uint64
+	// wakeCloud has the operator look at its list. No device runs when it is called.
+	wakeCloud(now time.Duration)
+	// cut takes a device's power away at its cutAt.
+	cut(a *actor)
+	// restore gives it back at a time.
+	restore(a *actor, at time.Duration)
+	// hangUp ends a device's connection without a byte, as a reset does.
+	hangUp(a *actor)
+}
+
 // stop says why a run ended.
 type stop int
 
@@ -76,7 +93,8 @@ type whenFault struct {
 	targets []int
 }
 
-func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
+// emptyWorld is a world whose fleet is planned, but not made.
+func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	w := &world{sc: sc, opt: opt, seed: kernel.Seed(sc.Seed), epoch: Epoch}
 	w.started = time.Now() //nolint:forbidigo // for --timeout and the summary, not for the trace
 	w.baseline = memoryInUse()
@@ -84,54 +102,78 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
 		return nil, err
 	}
-	n := len(w.fleet.things)
-	w.devs = make([]actor, n)
-	w.cloudID = int32(n)
-	w.lookahead = w.fleet.lookahead()
-	w.k = kernel.New(kernel.Config[msg]{
-		Actors: n + 1, Workers: opt.Workers, ShardOf: shardOf(n, opt.Workers),
-		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier,
-	})
-	for i := range opt.Workers {
-		sh := &shard{w: w, k: w.k.Shard(i), tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults))}
+	w.devs = make([]actor, len(w.fleet.things))
+	w.shardOf = shardOf(len(w.devs), opt.Workers)
+	for range opt.Workers {
+		sh := &shard{w: w, tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults))}
 		sh.sessions.direct = opt.direct
 		for f := range sh.faults {
 			sh.faults[f].phases = map[string]int{}
 		}
 		w.shards = append(w.shards, sh)
 	}
+	return w, nil
+}
+
+// newWorld is a world in virtual time, ready to run.
+func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
+	w, err := emptyWorld(sc, opt)
+	if err != nil {
+		return nil, err
+	}
+	n := len(w.devs)
+	w.engine, w.cloudID, w.lookahead = w, int32(n), w.fleet.lookahead()
+	w.k = kernel.New(kernel.Config[msg]{
+		Actors: n + 1, Workers: opt.Workers, ShardOf: w.shardOf,
+		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier,
+	})
+	for i, sh := range w.shards {
+		sh.k = w.k.Shard(i)
+	}
 	w.side.down, w.side.conn, w.side.peers = make([]network.Direction, n), make([]cloud.ConnID, n), make([]peer, 1)
 	for i := range w.side.down {
 		w.side.down[i].Rand = w.seed.Stream("downlink/" + w.fleet.things[i].name)
 	}
-	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w); err != nil {
+	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, nil); err != nil {
 		return nil, err
 	}
+	if err := w.furnish(); err != nil {
+		return nil, err
+	}
+	for i := range sc.Devices() {
+		w.k.Post(int32(i), int32(i), w.fleet.start(i), msg{kind: msgPowerOn})
+	}
+	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})
+	w.side.wake = 1
+	return w, nil
+}
+
+// furnish makes the devices of t = 0, plans what goes wrong with them, and appoints
+// the judge.
+func (w *world) furnish() error {
 	w.side.cloud = w.side.op.cloud
 	catalogue, err := behaviours(w.fleet.images, w.side.op.signer)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, sh := range w.shards {
 		store := flashmodel.NewStore()
-		store.DisableMemo = opt.noMemo
+		store.DisableMemo = w.opt.noMemo
 		hooks := &device.Hooks{Point: sh.reached}
-		if opt.Trace != nil {
+		if w.opt.Trace != nil {
 			hooks.Trace = sh.console
 		}
 		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
 	}
 	if err := w.populate(); err != nil {
-		return nil, err
+		return err
 	}
 	w.planFaults()
-	w.judge = check.NewJudge(sc.Rules(), sc.Scaled)
-	for _, r := range sc.Rules() {
+	w.judge = check.NewJudge(w.sc.Rules(), w.sc.Scaled)
+	for _, r := range w.sc.Rules() {
 		w.asksFlash = w.asksFlash || strings.Contains(r.Program.Source, "flash.")
 	}
-	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})
-	w.side.wake = 1
-	return w, nil
+	return nil
 }
 
 // shardOf spreads devices over the workers. The cloud, always on shard 0, costs
@@ -156,10 +198,10 @@ func (w *world) populate() error {
 		return err
 	}
 	done := make(chan error, len(w.shards))
-	for _, sh := range w.shards {
+	for s, sh := range w.shards {
 		go func() {
 			for i := range identities {
-				if w.k.ShardOf(int32(i)) != sh.k {
+				if w.shardOf(int32(i)) != s {
 					continue
 				}
 				nvs, err := w.fleet.nvs(i, identities[i])
@@ -176,9 +218,6 @@ func (w *world) populate() error {
 	}
 	for range w.shards {
 		err = cmp.Or(err, <-done)
-	}
-	for i := range identities {
-		w.k.Post(int32(i), int32(i), w.fleet.start(i), msg{kind: msgPowerOn})
 	}
 	return err
 }
@@ -220,6 +259,30 @@ func (w *world) power(id int, on bool) {
 	}
 	w.send(int32(id), msg{kind: kind})
 }
+
+// events, wakeCloud, cut, restore and hangUp make the kernel an engine.
+func (w *world) events() uint64 { return w.k.Events() }
+
+func (w *world) wakeCloud(now time.Duration) {
+	if w.side.wake != now {
+		w.side.wake = now
+		w.k.Post(w.cloudID, w.cloudID, now, msg{kind: msgWake})
+	}
+}
+
+func (w *world) cut(a *actor) {
+	if ks := w.k.ShardOf(a.id); w.shards[ks.Index].stepping == a {
+		ks.Send(a.id, a.cutAt, msg{kind: msgCut})
+	} else {
+		w.k.Post(a.id, a.id, a.cutAt, msg{kind: msgCut})
+	}
+}
+
+func (w *world) restore(a *actor, at time.Duration) {
+	w.k.ShardOf(a.id).Send(a.id, at, msg{kind: msgPowerOn})
+}
+
+func (w *world) hangUp(a *actor) { a.client.PowerOff() }
 
 func (w *world) send(id int32, m msg) {
 	ks := w.k.ShardOf(w.cloudID)
@@ -338,9 +401,8 @@ func (w *world) look(now time.Duration) {
 // conditions starts what waits for a condition: updates and events at the
 // operator, power cuts at the devices.
 func (w *world) conditions(now time.Duration) {
-	if w.side.op.judge(&w.env) && w.side.wake != now {
-		w.side.wake = now
-		w.k.Post(w.cloudID, w.cloudID, now, msg{kind: msgWake})
+	if w.side.op.judge(&w.env) {
+		w.engine.wakeCloud(now)
 	}
 	w.pending = slices.DeleteFunc(w.pending, func(p whenFault) bool {
 		f := &w.sc.Faults[p.index]
@@ -353,9 +415,8 @@ func (w *world) conditions(now time.Duration) {
 			if a.dev == nil || a.cutBy != nil || !a.powered() {
 				continue
 			}
-			at := max(now, a.dev.BusyUntil())
-			a.cutBy, a.cutAt = c, at
-			w.k.Post(int32(t), int32(t), at, msg{kind: msgCut})
+			a.cutBy, a.cutAt = c, max(now, a.dev.BusyUntil())
+			w.engine.cut(a)
 		}
 		return true
 	})
@@ -388,6 +449,11 @@ func (w *world) outside(now time.Duration) {
 	case w.opt.Timeout > 0 && wall.Sub(w.started) > w.opt.Timeout:
 		w.stopped = stopTimeout
 	}
+	w.show(wall, now)
+}
+
+// show reports progress, ten times a second.
+func (w *world) show(wall time.Time, now time.Duration) {
 	if wall.Sub(w.shown) < 100*time.Millisecond {
 		return
 	}
@@ -395,7 +461,7 @@ func (w *world) outside(now time.Duration) {
 	w.measure()
 	if w.opt.Progress != nil {
 		fleet, _ := w.count()
-		w.opt.Progress(report.Progress{Virtual: now, Limit: w.sc.Duration, Events: w.k.Events(), Devices: fleet.Devices, Powered: fleet.Powered,
+		w.opt.Progress(report.Progress{Virtual: now, Limit: w.sc.Duration, Events: w.engine.events(), Devices: fleet.Devices, Powered: fleet.Powered,
 			Executions: w.side.op.executions(), RolledBack: fleet.RolledBack, Bricked: fleet.Bricked, Step: w.side.op.takeStep()})
 	}
 }
