@@ -189,7 +189,7 @@ func shardOf(devices, workers int) func(int32) int {
 }
 
 // cloudShare is how many devices another shard gets for each one of shard 0.
-const cloudShare = 4
+const cloudShare = 3
 
 // populate makes the devices that exist at t = 0, each shard its own.
 func (w *world) populate() error {
