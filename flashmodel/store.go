@@ -40,6 +40,7 @@ const maxChain = 8
 // A Store belongs to one goroutine, together with all its chips.
 type Store struct {
 	DisableMemo bool // Remember computes every time: same answers, more work
+	FreshSlices bool // no slice comes twice, as blocks from sockets do not: none is kept alive for its identity
 
 	limits limits
 
@@ -171,6 +172,9 @@ func (st *Store) shared(src []byte) (uint32, bool) {
 	}
 	content := trim(src)
 	id, crc, ok := st.find(content)
+	if ok && st.FreshSlices {
+		return id, true
+	}
 	if ok {
 		st.makeRoom(key)
 		st.ident[key] = id

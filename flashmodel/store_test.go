@@ -172,6 +172,21 @@ func TestAliasesAreBounded(t *testing.T) {
 	require.Equal(t, 1, st.Stats().Pages)
 }
 
+// Where every block is a slice of its own, only the first of each content is kept.
+func TestFreshSlicesAreNotKept(t *testing.T) {
+	st, chip := NewStore(), chipOf(t, "1MB")
+	st.FreshSlices = true
+	src := make([]byte, SectorSize)
+	noise(src, 1)
+	f := New(st, chip)
+	for k := range uint32(100) {
+		require.NoError(t, f.ProgramShared(k*SectorSize, bytes.Clone(src)))
+		require.Equal(t, src, cells(t, f, k*SectorSize, SectorSize))
+	}
+	require.Len(t, st.ident, 1)
+	require.Equal(t, 1, st.Stats().Pages)
+}
+
 // Contents with equal CRC-32 are told apart, and too many of them stay outside.
 func TestEqualChecksums(t *testing.T) {
 	st, chip := NewStore(), chipOf(t, "1MB")
