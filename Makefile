@@ -4,7 +4,7 @@
 GO       ?= go
 BIN      := $(CURDIR)/.bin
 LINTER   := v2.15.0
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 CC       ?= cc
 
 # What shares memory between goroutines; machines are sequential by design.
@@ -14,7 +14,7 @@ RACE := ./sim ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./clou
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | bench | fuzz [FUZZTIME=10s] | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | bench | fuzz [FUZZTIME=5s] | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -47,12 +47,16 @@ bench:
 
 # Every fuzz target for FUZZTIME.
 fuzz:
-	@set -e; for pkg in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
+	@set -e; ran=0; \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		targets=$$($(GO) test -list '^Fuzz' $$dir) || { echo "$$targets"; exit 1; }; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$dir; \
+			ran=$$((ran + 1)); \
 		done; \
-	done
+	done; \
+	echo "$$ran fuzz targets, $(FUZZTIME) each"; test $$ran -gt 0
 
 # Complete sweeps that take too long for every push.
 check-long:
