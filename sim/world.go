@@ -158,7 +158,7 @@ func (w *world) furnish() error {
 	}
 	for _, sh := range w.shards {
 		store := flashmodel.NewStore()
-		store.DisableMemo = w.opt.noMemo
+		store.DisableMemo, store.FreshSlices = w.opt.noMemo, w.opt.Mode == Live
 		hooks := &device.Hooks{Point: sh.reached}
 		if w.opt.Trace != nil {
 			hooks.Trace = sh.console
