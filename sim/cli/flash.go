@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,6 +139,38 @@ func (c *command) writeFile(path string, data []byte) error {
 	return nil
 }
 
+// wrote is what --json says about a file that was written.
+type wrote struct {
+	File   string   `json:"file"`
+	Size   int      `json:"size"`
+	SHA256 string   `json:"sha256"`
+	Chip   string   `json:"chip,omitempty"`
+	Pieces []piece  `json:"pieces,omitempty"`
+	Notes  []string `json:"notes"`
+}
+
+// piece is a part of a flash image.
+type piece struct {
+	Offset uint32 `json:"offset"`
+	Size   int    `json:"size"`
+	Name   string `json:"name"`
+}
+
+// writeJSON writes a file and describes it on standard output.
+func (c *command) writeJSON(w *wrote, data []byte) error {
+	if w.File == "-" {
+		return usage("--json and -o - both want standard output")
+	}
+	if err := c.writeFile(w.File, data); err != nil {
+		return err
+	}
+	w.Size, w.SHA256 = len(data), fmt.Sprintf("%x", sha256.Sum256(data))
+	if w.Notes == nil {
+		w.Notes = []string{}
+	}
+	return c.printJSON(w)
+}
+
 // printJSON prints one document.
 func (c *command) printJSON(v any) error {
 	enc := json.NewEncoder(c.std.Out)
@@ -203,6 +236,9 @@ and anti-rollback is decided when it is built and cannot be read from the dump.`
 			kind, ok := kinds[idf]
 			if !ok {
 				return usage("--idf %s: one of %s", idf, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+			}
+			if out == "-" && f.json {
+				return usage("--json and --out - both want standard output")
 			}
 			o.Kind = kind
 			d, err := f.read("flash boot", args)
@@ -278,6 +314,7 @@ puts it on a board.`,
 	cmd.Flags().StringVar(&b.bootloader, "bootloader", "", "second-stage bootloader (default: a stand-in that only otasim boots)")
 	cmd.Flags().StringArrayVar(&b.apps, "app", nil, "app image for a partition: LABEL=FILE (repeatable)")
 	cmd.Flags().StringArrayVar(&b.nvs, "nvs", nil, "NVS content as CSV or binary: FILE or LABEL=FILE (repeatable)")
+	cmd.Flags().BoolVar(&b.json, "json", false, "describe the result as JSON")
 	cmd.Flags().StringArrayVar(&b.otadata, "otadata", nil, "otadata record: LABEL:STATE or LABEL:STATE:SEQ or empty (twice at most)")
 	return cmd
 }

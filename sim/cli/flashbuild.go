@@ -16,7 +16,7 @@ import (
 // flashBuild is what the flags of flash build say.
 type flashBuild struct {
 	output, size, chip, partitions, tableOffset, bootloader string
-	disableMD5                                              bool
+	disableMD5, json                                        bool
 	apps, nvs, otadata                                      []string
 }
 
@@ -32,6 +32,13 @@ func (c *command) buildFlash(b *flashBuild, args []string) error {
 	built, err := dump.Build(*s)
 	if err != nil {
 		return invalid("flash build", err)
+	}
+	if b.json {
+		w := wrote{File: b.output, Chip: dump.ChipName(built.Chip), Notes: built.Notes}
+		for _, p := range built.Pieces {
+			w.Pieces = append(w.Pieces, piece{p.Addr, len(p.Data), p.Name})
+		}
+		return c.writeJSON(&w, built.Data)
 	}
 	if err := c.writeFile(b.output, built.Data); err != nil {
 		return err

@@ -75,6 +75,7 @@ func (c *command) imageInfoCommand() *cobra.Command {
 func (c *command) imageBuildCommand() *cobra.Command {
 	var s image.Spec
 	var output, size, flashSize, chip, minRev, maxRev string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "build -o APP.bin",
 		Short: "Build an app image that bootloader and esptool accept",
@@ -107,6 +108,9 @@ Its content is noise made from the seed: it verifies everywhere, but no chip can
 			if err != nil {
 				return usage("%v", err)
 			}
+			if asJSON {
+				return c.writeJSON(&wrote{File: output, Chip: dump.ChipName(s.Chip)}, data)
+			}
 			if err := c.writeFile(output, data); err != nil || output == "-" {
 				return err
 			}
@@ -127,6 +131,7 @@ Its content is noise made from the seed: it verifies everywhere, but no chip can
 	f.StringVar(&minRev, "min-rev", "0.0", "smallest chip revision")
 	f.StringVar(&maxRev, "max-rev", "", "largest chip revision (default: any)")
 	f.StringVar(&flashSize, "flash-size", "4MB", "flash size in the header")
+	f.BoolVar(&asJSON, "json", false, "describe the result as JSON")
 	f.Uint64Var(&s.Seed, "seed", 0, "number that the content follows from, with project, version and size")
 	return cmd
 }

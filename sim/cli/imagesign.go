@@ -23,6 +23,7 @@ type imageSign struct {
 	scheme, output  string
 	keys            []string
 	trailer, append bool
+	json            bool
 }
 
 func (c *command) imageSignCommand() *cobra.Command {
@@ -54,6 +55,7 @@ and key, so signing again gives the same bytes.`,
 	cmd.Flags().StringArrayVar(&s.keys, "key", nil, "private key in PEM (v2: up to three times)")
 	cmd.Flags().StringVarP(&s.output, "output", "o", "", "file to write, - is standard output (ota: the default)")
 	cmd.Flags().BoolVar(&s.trailer, "trailer", false, "ota: write the file with its 80-byte trailer instead of the signature")
+	cmd.Flags().BoolVar(&s.json, "json", false, "describe the result as JSON")
 	cmd.Flags().BoolVar(&s.append, "append-signatures", false, "v2: keep the signatures that the file has")
 	return cmd
 }
@@ -113,6 +115,9 @@ func (c *command) signImage(s *imageSign, path string) error {
 	}
 	if err != nil {
 		return &exit{status: ExitInvalid, text: fmt.Sprintf("%s: %v", s.keys[0], err), help: makeKeys}
+	}
+	if s.json {
+		return c.writeJSON(&wrote{File: s.output}, out)
 	}
 	if err := c.writeFile(s.output, out); err != nil || s.output == "-" {
 		return err
