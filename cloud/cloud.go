@@ -73,6 +73,9 @@ type Config struct {
 	// StepTime, SigningTime and DeletionTime are the durations of background
 	// steps; defaults 1 s, 2 s and 1 s.
 	StepTime, SigningTime, DeletionTime time.Duration
+	// Presign turns the S3 URL of a placeholder in a job document into one that
+	// a device can get until it expires; nil leaves placeholders in place.
+	Presign func(now time.Time, url string, expires time.Duration) (string, error)
 	// Fault makes a background step of an OTA update fail.
 	Fault func(otaUpdateID string, step ota.Step) error
 }
@@ -95,6 +98,7 @@ type Cloud struct {
 	rates    map[quota.Name]*quota.Rate
 	pending  []Delivery
 	carried  broker.Stats // by a real broker
+	issued   int          // certificates that were asked for
 }
 
 // New makes a cloud at the time cfg.Epoch.
@@ -147,7 +151,7 @@ func New(cfg Config) (*Cloud, error) {
 	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime})
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
 	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
-		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document})
+		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign})
 	c.ota = ota.New(ota.Config{Realm: c.realm, Seed: seed.Sub("ota"), Agenda: &c.agenda, Signer: c.signer, Streams: c.streams, Jobs: c.jobs,
 		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault})
 	c.broker = broker.New(broker.Config{Agenda: &c.agenda, Registry: c.registry, Authority: c.pki, Chain: c.chain, Services: services{c},
@@ -308,17 +312,11 @@ func (o objects) Read(b, key, version string) ([]byte, error) {
 
 func (o objects) Write(b, key string, data []byte) (string, error) { return o.b.Put(b, key, data) }
 
-// document reads a documentSource: an S3 URL, path style or with the bucket in
-// front of the host.
+// document reads a documentSource.
 func (o objects) document(url string) (string, error) {
-	rest, ok := strings.CutPrefix(url, "https://")
-	if !ok {
-		return "", fmt.Errorf("cloud: documentSource %.80q is not an https URL", url)
-	}
-	host, path, _ := strings.Cut(rest, "/")
-	b, key, _ := strings.Cut(path, "/")
-	if name, _, ok := strings.Cut(host, ".s3"); ok && name != "" {
-		b, key = name, path
+	b, key, err := bucket.SplitURL(url)
+	if err != nil {
+		return "", fmt.Errorf("cloud: documentSource: %w", err)
 	}
 	obj, err := o.b.Get(b, key, "")
 	return string(obj.Data), err

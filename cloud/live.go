@@ -1,11 +1,15 @@
 package cloud
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/broker"
 	"github.com/otasim/otasim/cloud/broker/rules"
+	"github.com/otasim/otasim/cloud/jobs"
 )
 
 // Delivery is a message that a real broker carries out: to one client directly,
@@ -49,6 +53,35 @@ func (c *Cloud) Authenticate(now time.Time, chain [][]byte, clientID string) (p 
 func (c *Cloud) Authorize(p Principal, action, resource string) bool {
 	kind, name, ok := strings.Cut(resource, "/")
 	return ok && c.registry.Authorize(p, action, kind, name)
+}
+
+// AuthorizeCertificate decides on a request of a device over HTTPS: its chain as
+// in Authenticate, its policies with clientID in the place of an MQTT client's.
+func (c *Cloud) AuthorizeCertificate(now time.Time, chain [][]byte, clientID, action, kind, name string) error {
+	cert, alert := c.broker.Verify(now, chain)
+	if cert == nil || alert != 0 {
+		return aws.CertificateValidation.Because("The certificate is not accepted.")
+	}
+	if !c.registry.Authorize(Principal{Certificate: cert, ClientID: clientID}, action, kind, name) {
+		return aws.AccessDenied.Because("The policies do not allow %s on %s/%s.", action, kind, name)
+	}
+	return nil
+}
+
+// JobsRequest answers a request to the Jobs data plane that comes over HTTPS:
+// rest and payload as on the MQTT topic $aws/things/THING/jobs/REST, the answer
+// as on .../accepted, a rejection as an exception.
+func (c *Cloud) JobsRequest(now time.Time, thing, rest string, payload []byte) ([]byte, error) {
+	r := services{c}.Jobs(now, thing, rest, payload)
+	c.flush(now)
+	if !strings.HasSuffix(r.Topic, "/rejected") {
+		return r.Payload, nil
+	}
+	var e struct{ Code, Message string }
+	if err := json.Unmarshal(r.Payload, &e); err != nil {
+		return nil, fmt.Errorf("cloud: rejected job request: %w", err)
+	}
+	return nil, (&jobs.DataError{Code: e.Code, Message: e.Message}).Unwrap()
 }
 
 // AuthorizePublish decides on a client's PUBLISH: topic rules, payload limit,

@@ -1,13 +1,23 @@
 package cloud
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/pki"
 	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/signer"
@@ -16,6 +26,9 @@ import (
 
 // What follows is the operator's side: AWS operation names, AWS shapes, and
 // *aws.Exception errors. Every call carries the time it happens at.
+
+// Account is the account's 12 digits.
+func (c *Cloud) Account() string { return c.cfg.Account }
 
 // ARN is the resource name of a thing, thinggroup, cert, policy, job, stream or
 // otaupdate.
@@ -37,12 +50,12 @@ func (c *Cloud) DescribeThing(now time.Time, name string) (registry.ThingDescrip
 	return c.registry.DescribeThing(name)
 }
 
-// UpdateThing sets or merges attributes.
-func (c *Cloud) UpdateThing(now time.Time, name string, attributes map[string]string, merge bool, expectedVersion int64) error {
+// UpdateThing changes a thing's attributes and type.
+func (c *Cloud) UpdateThing(now time.Time, name string, u registry.ThingUpdate) error {
 	if err := c.meter(now, quota.UpdateThing); err != nil {
 		return err
 	}
-	return c.registry.UpdateThing(name, attributes, merge, expectedVersion)
+	return c.registry.UpdateThing(name, u)
 }
 
 // DeleteThing removes a thing without principals; its executions are REMOVED.
@@ -112,10 +125,95 @@ func (c *Cloud) RegisterCertificateWithoutCA(now time.Time, der []byte, status s
 	return c.registry.RegisterCertificate(now, der, sha256.Sum256(der), status)
 }
 
+// IssuedCertificate answers CreateKeysAndCertificate and CreateCertificateFromCsr.
+type IssuedCertificate struct {
+	registry.CertificateResponse
+	CertificatePEM string   `json:"certificatePem"`
+	KeyPair        *KeyPair `json:"keyPair,omitempty"`
+}
+
+// KeyPair is an RSA key in PEM.
+type KeyPair struct {
+	PublicKey  string
+	PrivateKey string
+}
+
+// CreateKeysAndCertificate makes an RSA key and a certificate for it.
+func (c *Cloud) CreateKeysAndCertificate(now time.Time, setAsActive bool) (IssuedCertificate, error) {
+	key, err := pki.RSAKey(aws.Seed(c.cfg.Seed).Sub("certificate keys"), strconv.Itoa(c.issued))
+	if err != nil {
+		return IssuedCertificate{}, err
+	}
+	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return IssuedCertificate{}, fmt.Errorf("cloud: public key: %w", err)
+	}
+	out, err := c.issue(now, pkix.Name{CommonName: "AWS IoT Certificate"}, &key.PublicKey, setAsActive)
+	out.KeyPair = &KeyPair{PublicKey: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub})),
+		PrivateKey: string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))}
+	return out, err
+}
+
+// CreateCertificateFromCSR makes a certificate for the key of a signing request
+// in PEM.
+func (c *Cloud) CreateCertificateFromCSR(now time.Time, csr string, setAsActive bool) (IssuedCertificate, error) {
+	block, _ := pem.Decode([]byte(csr))
+	if block == nil {
+		return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest is not PEM")
+	}
+	r, err := x509.ParseCertificateRequest(block.Bytes)
+	if err == nil {
+		err = r.CheckSignature()
+	}
+	if err != nil {
+		return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest: %v", err)
+	}
+	switch k := r.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+	case *rsa.PublicKey:
+		if k.Size() < 256 {
+			return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest: an RSA key has at least 2048 bits")
+		}
+	default:
+		return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest: want an RSA or an ECDSA key")
+	}
+	return c.issue(now, r.Subject, r.PublicKey, setAsActive)
+}
+
+func (c *Cloud) issue(now time.Time, subject pkix.Name, pub crypto.PublicKey, active bool) (IssuedCertificate, error) {
+	der, err := c.pki.Issue("issued "+strconv.Itoa(c.issued), subject, pub)
+	if err != nil {
+		return IssuedCertificate{}, err
+	}
+	c.issued++
+	status := registry.Inactive
+	if active {
+		status = registry.Active
+	}
+	r, err := c.RegisterCertificateWithoutCA(now, der, status)
+	return IssuedCertificate{CertificateResponse: r, CertificatePEM: pki.PEM(der)}, err
+}
+
+// Publish sends a message to the subscribers of a topic that is not reserved.
+func (c *Cloud) Publish(now time.Time, topic string, payload []byte, qos byte) error {
+	if use, _, _, _ := rules.Classify(topic); use != rules.Ordinary {
+		return aws.InvalidRequest.Because("topic %.80q is reserved", topic)
+	}
+	if err := errors.Join(rules.Topic(topic), rules.Payload(len(payload))); err != nil {
+		return aws.InvalidRequest.Because("%v", err)
+	}
+	if c.cfg.External {
+		c.pending = append(c.pending, Delivery{Topic: topic, Payload: payload, QoS: qos})
+	} else {
+		c.broker.Publish(now.UnixNano(), topic, payload)
+	}
+	return nil
+}
+
 // UpdateCertificate sets a certificate's status. Connections that use one that
 // is no longer ACTIVE end.
 func (c *Cloud) UpdateCertificate(now time.Time, id, status string) error {
-	if err := c.registry.UpdateCertificate(id, status); err != nil {
+	if err := c.registry.UpdateCertificate(now, id, status); err != nil {
 		return err
 	}
 	if status != registry.Active {
@@ -188,6 +286,12 @@ func (c *Cloud) PutSigningProfile(p signer.Profile) (signer.Profile, error) {
 func (c *Cloud) StartSigningJob(now time.Time, r signer.StartRequest) (jobID string, err error) {
 	return c.signer.StartSigningJob(now, r, nil)
 }
+
+// Signer is the signer itself, for what has no operation of its own here.
+func (c *Cloud) Signer() *signer.Service { return c.signer }
+
+// ListStreams returns the ids of all streams, oldest first.
+func (c *Cloud) ListStreams() []string { return c.streams.ListStreams() }
 
 // DescribeSigningJob tells about a signing job.
 func (c *Cloud) DescribeSigningJob(id string) (signer.Job, error) {
@@ -283,8 +387,16 @@ func (c *Cloud) AssociateTargetsWithJob(now time.Time, id string, targets []stri
 
 // ListJobs lists jobs, newest first.
 func (c *Cloud) ListJobs(status, targetSelection string, maxResults int, nextToken string) ([]jobs.JobSummary, string, error) {
-	return c.jobs.ListJobs(status, targetSelection, maxResults, nextToken)
+	return c.FindJobs(jobs.Filter{Status: status, TargetSelection: targetSelection}, maxResults, nextToken)
 }
+
+// FindJobs lists the jobs that match a filter, newest first.
+func (c *Cloud) FindJobs(f jobs.Filter, maxResults int, nextToken string) ([]jobs.JobSummary, string, error) {
+	return c.jobs.ListJobs(f, maxResults, nextToken)
+}
+
+// DocumentSource returns the documentSource of a job, "" without one.
+func (c *Cloud) DocumentSource(id string) string { return c.jobs.DocumentSource(id) }
 
 // ListJobExecutionsForJob lists a job's executions, oldest first.
 func (c *Cloud) ListJobExecutionsForJob(id, status string, maxResults int, nextToken string) ([]jobs.ExecutionForJob, string, error) {

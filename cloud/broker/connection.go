@@ -82,6 +82,8 @@ const (
 func (b *Broker) Verify(now time.Time, chain [][]byte) (cert *registry.Certificate, alert byte) {
 	fp, err := b.cfg.Authority.Verify(now, chain)
 	switch {
+	case errors.Is(err, pki.ErrUnknownAuthority) && b.cfg.Registry.Certificate(fp) != nil:
+		// Registered without a CA: the registration is what counts.
 	case errors.Is(err, pki.ErrUnknownAuthority):
 		return nil, protocol.AlertUnknownCA
 	case errors.Is(err, pki.ErrNotYetOrNoMore):

@@ -315,6 +315,21 @@ func (s *Service) Head(bucket, key, version string) (size int64, etag string, er
 	return resp.ContentLength, resp.Header.Get("ETag"), nil
 }
 
+// SplitURL takes an https URL of an object apart, path style or with the bucket
+// in front of the host.
+func SplitURL(u string) (bucket, key string, err error) {
+	rest, ok := strings.CutPrefix(u, "https://")
+	host, path, _ := strings.Cut(rest, "/")
+	bucket, key, _ = strings.Cut(path, "/")
+	if name, _, front := strings.Cut(host, ".s3"); front && name != "" {
+		bucket, key = name, path
+	}
+	if !ok || bucket == "" || key == "" {
+		return "", "", fmt.Errorf("%.120q is not the https URL of an object", u)
+	}
+	return bucket, key, nil
+}
+
 func versionQuery(version string) string {
 	if version == "" {
 		return ""

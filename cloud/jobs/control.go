@@ -132,6 +132,15 @@ func (s *Service) GetJobDocument(id string) (string, error) {
 	return j.req.Document, nil
 }
 
+// DocumentSource returns where a job's document came from, "" when it came with
+// the request or there is no such job.
+func (s *Service) DocumentSource(id string) string {
+	if j := s.jobs[id]; j != nil {
+		return j.req.DocumentSource
+	}
+	return ""
+}
+
 // UpdateJobRequest changes a job; nil members stay. A new timeout concerns
 // executions that start later, and retries may only be set to 0.
 type UpdateJobRequest struct {
@@ -302,11 +311,18 @@ func page(n, max int, token string) (from, to int, next string, err error) {
 	return from, to, next, nil
 }
 
-// ListJobs lists jobs, newest first; empty filters match everything.
-func (s *Service) ListJobs(status, selection string, maxResults int, token string) ([]JobSummary, string, error) {
+// Filter selects jobs; empty members match every job.
+type Filter struct {
+	Status, TargetSelection string
+	Target                  string // ARN among the job's targets
+}
+
+// ListJobs lists jobs, newest first.
+func (s *Service) ListJobs(f Filter, maxResults int, token string) ([]JobSummary, string, error) {
 	var rows []JobSummary
 	for _, j := range slices.Backward(s.order) {
-		if status != "" && j.status != status || selection != "" && j.req.TargetSelection != selection {
+		if f.Status != "" && j.status != f.Status || f.TargetSelection != "" && j.req.TargetSelection != f.TargetSelection ||
+			f.Target != "" && !slices.Contains(j.req.Targets, f.Target) {
 			continue
 		}
 		rows = append(rows, JobSummary{JobARN: s.cfg.Realm.ARN("job", j.id), JobID: j.id, TargetSelection: j.req.TargetSelection,

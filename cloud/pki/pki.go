@@ -19,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
@@ -189,14 +191,22 @@ func (a *Authority) Device(owner string) (der []byte, key *ecdsa.PrivateKey, err
 	return der, key, nil
 }
 
-// Server issues the certificate of an endpoint: leaf first, then the root.
-func (a *Authority) Server(host string) (chain [][]byte, key *ecdsa.PrivateKey, err error) {
+// Server issues the certificate of an endpoint: leaf first, then the root. The
+// other names are DNS names or IP addresses that reach it too.
+func (a *Authority) Server(host string, others ...string) (chain [][]byte, key *ecdsa.PrivateKey, err error) {
 	if key, err = Key(a.seed, "server "+host); err != nil {
 		return nil, nil, err
 	}
-	tmpl := &x509.Certificate{SerialNumber: a.serial("server " + host), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+	tmpl := &x509.Certificate{SerialNumber: a.serial("server " + strings.Join(append([]string{host}, others...), " ")), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
 		NotBefore: a.from, NotAfter: a.to, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, name := range others {
+		if ip := net.ParseIP(name); ip != nil {
+			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else {
+			tmpl.DNSNames = append(tmpl.DNSNames, name)
+		}
+	}
 	der, err := x509.CreateCertificate(nil, tmpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("pki: server %s: %w", host, err)

@@ -1,9 +1,12 @@
 package registry
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
 	"encoding/hex"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
@@ -28,7 +31,7 @@ func (r *Registry) RegisterCertificate(now time.Time, der []byte, fp pki.Fingerp
 	if status != Active && status != Inactive && status != Revoked {
 		return CertificateResponse{}, aws.InvalidRequest.Because("status %q: want ACTIVE, INACTIVE or REVOKED", status)
 	}
-	c := &Certificate{fingerprint: fp, der: der, status: status, created: now.UnixNano()}
+	c := &Certificate{fingerprint: fp, der: der, status: status, created: now.UnixNano(), modified: now.UnixNano(), version: 1}
 	id := c.ID()
 	if r.certs[fp] != nil {
 		return CertificateResponse{}, aws.Exists("Certificate", id, r.realm.ARN("cert", id))
@@ -60,13 +63,56 @@ func (r *Registry) FindCertificate(id string) (*Certificate, error) {
 
 // CertificateDescription answers DescribeCertificate.
 type CertificateDescription struct {
+	CertificateARN   string        `json:"certificateArn"`
+	CertificateID    string        `json:"certificateId"`
+	Status           string        `json:"status"`
+	CertificatePEM   string        `json:"certificatePem"`
+	OwnedBy          string        `json:"ownedBy"`
+	CreationDate     aws.Timestamp `json:"creationDate"`
+	LastModifiedDate aws.Timestamp `json:"lastModifiedDate"`
+	CustomerVersion  int64         `json:"customerVersion"`
+	Validity         Validity      `json:"validity,omitzero"`
+	CertificateMode  string        `json:"certificateMode"`
+}
+
+// Validity is when a certificate is good.
+type Validity struct {
+	NotBefore aws.Timestamp `json:"notBefore"`
+	NotAfter  aws.Timestamp `json:"notAfter"`
+}
+
+// CertificateSummary is one row of ListCertificates.
+type CertificateSummary struct {
 	CertificateARN  string        `json:"certificateArn"`
 	CertificateID   string        `json:"certificateId"`
 	Status          string        `json:"status"`
-	CertificatePEM  string        `json:"certificatePem"`
-	OwnedBy         string        `json:"ownedBy"`
-	CreationDate    aws.Timestamp `json:"creationDate"`
 	CertificateMode string        `json:"certificateMode"`
+	CreationDate    aws.Timestamp `json:"creationDate"`
+}
+
+// ListCertificates lists all certificates, oldest first.
+func (r *Registry) ListCertificates() []CertificateSummary {
+	all := slices.SortedFunc(maps.Values(r.certs), func(a, b *Certificate) int {
+		return cmp.Or(cmp.Compare(a.created, b.created), bytes.Compare(a.fingerprint[:], b.fingerprint[:]))
+	})
+	out := make([]CertificateSummary, len(all))
+	for i, c := range all {
+		out[i] = CertificateSummary{r.realm.ARN("cert", c.ID()), c.ID(), c.status, "DEFAULT", aws.At(c.created)}
+	}
+	return out
+}
+
+// ListPrincipalThings returns the names of the things a certificate is attached to.
+func (r *Registry) ListPrincipalThings(principal string) ([]string, error) {
+	c, err := r.FindCertificate(principal)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(c.things))
+	for i, t := range c.things {
+		out[i] = t.name
+	}
+	return out, nil
 }
 
 // DescribeCertificate tells about a certificate, given its id or ARN.
@@ -75,11 +121,16 @@ func (r *Registry) DescribeCertificate(id string) (CertificateDescription, error
 	if err != nil {
 		return CertificateDescription{}, err
 	}
-	return CertificateDescription{r.realm.ARN("cert", c.ID()), c.ID(), c.status, pki.PEM(c.der), r.realm.Account, aws.At(c.created), "DEFAULT"}, nil
+	d := CertificateDescription{CertificateARN: r.realm.ARN("cert", c.ID()), CertificateID: c.ID(), Status: c.status, CertificatePEM: pki.PEM(c.der),
+		OwnedBy: r.realm.Account, CreationDate: aws.At(c.created), LastModifiedDate: aws.At(c.modified), CustomerVersion: c.version, CertificateMode: "DEFAULT"}
+	if x, err := x509.ParseCertificate(c.der); err == nil {
+		d.Validity = Validity{aws.Timestamp{Time: x.NotBefore}, aws.Timestamp{Time: x.NotAfter}}
+	}
+	return d, nil
 }
 
 // UpdateCertificate sets a certificate's status.
-func (r *Registry) UpdateCertificate(id, status string) error {
+func (r *Registry) UpdateCertificate(now time.Time, id, status string) error {
 	c, err := r.FindCertificate(id)
 	if err != nil {
 		return err
@@ -87,7 +138,8 @@ func (r *Registry) UpdateCertificate(id, status string) error {
 	if status != Active && status != Inactive && status != Revoked {
 		return aws.InvalidRequest.Because("newStatus %q: want ACTIVE, INACTIVE or REVOKED", status)
 	}
-	c.status = status
+	c.status, c.modified = status, now.UnixNano()
+	c.version++
 	r.epoch++
 	return nil
 }
@@ -167,22 +219,4 @@ func (r *Registry) ListThingPrincipals(thing string) ([]string, error) {
 		out = append(out, r.realm.ARN("cert", c.ID()))
 	}
 	return out, nil
-}
-
-// target finds what a policy can be attached to.
-func (r *Registry) target(arn string) (*[]*policy, error) {
-	switch kind, name, _ := r.realm.Split(arn); kind {
-	case "cert":
-		c, err := r.FindCertificate(name)
-		if err != nil {
-			return nil, err
-		}
-		return &c.policies, nil
-	case "thinggroup":
-		if g := r.groups[name]; g != nil {
-			return &g.policies, nil
-		}
-		return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", name)
-	}
-	return nil, aws.InvalidRequest.Because("target %.80q is neither a certificate nor a thing group", strings.TrimSpace(arn))
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
@@ -109,13 +110,131 @@ func (r *Registry) ListThingsInThingGroup(name string, recursive bool) ([]string
 	return out, nil
 }
 
-// ListThingGroups returns the names of all groups by creation.
-func (r *Registry) ListThingGroups() []string {
-	out := make([]string, 0, len(r.groupIDs))
-	for _, g := range r.groupIDs {
-		out = append(out, g.name)
+// GroupFilter selects groups; empty members match every group.
+type GroupFilter struct {
+	Parent    string
+	Prefix    string
+	Recursive bool // with Parent: children of children too
+}
+
+// FindThingGroups returns the names of the groups that match a filter, by creation.
+func (r *Registry) FindThingGroups(f GroupFilter) ([]string, error) {
+	if f.Parent != "" && r.groups[f.Parent] == nil {
+		return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", f.Parent)
 	}
-	return out
+	out := []string{}
+	for _, g := range r.groupIDs {
+		if strings.HasPrefix(g.name, f.Prefix) && g.under(f.Parent, f.Recursive) {
+			out = append(out, g.name)
+		}
+	}
+	return out, nil
+}
+
+// under reports whether the group is a child of the named one; every group is
+// under "".
+func (g *group) under(parent string, recursive bool) bool {
+	if parent == "" {
+		return true
+	}
+	for p := g.parent; p != nil; p = p.parent {
+		if p.name == parent {
+			return true
+		}
+		if !recursive {
+			return false
+		}
+	}
+	return false
+}
+
+// ThingGroupDescription answers DescribeThingGroup.
+type ThingGroupDescription struct {
+	ThingGroupResponse
+	Version    int64                `json:"version"`
+	Properties ThingGroupProperties `json:"thingGroupProperties"`
+	Metadata   ThingGroupMetadata   `json:"thingGroupMetadata"`
+}
+
+// ThingGroupProperties are what an operator says about a group.
+type ThingGroupProperties struct {
+	Description      string            `json:"thingGroupDescription,omitempty"`
+	AttributePayload *AttributePayload `json:"attributePayload,omitempty"`
+}
+
+// AttributePayload carries attributes; Merge says that those not named stay.
+type AttributePayload struct {
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Merge      bool              `json:"merge,omitempty"`
+}
+
+// ThingGroupMetadata is where a group is in the hierarchy.
+type ThingGroupMetadata struct {
+	ParentGroupName         string         `json:"parentGroupName,omitempty"`
+	RootToParentThingGroups []GroupNameARN `json:"rootToParentThingGroups,omitempty"`
+	CreationDate            aws.Timestamp  `json:"creationDate"`
+}
+
+// GroupNameARN is one row of the group listings.
+type GroupNameARN struct {
+	GroupName string `json:"groupName"`
+	GroupARN  string `json:"groupArn"`
+}
+
+// DescribeThingGroup tells about a group.
+func (r *Registry) DescribeThingGroup(name string) (ThingGroupDescription, error) {
+	g, err := r.group(name)
+	if err != nil {
+		return ThingGroupDescription{}, err
+	}
+	d := ThingGroupDescription{ThingGroupResponse: ThingGroupResponse{name, r.realm.ARN("thinggroup", name), r.seed.UUID("group " + name)},
+		Version: g.version, Properties: ThingGroupProperties{Description: g.description}, Metadata: ThingGroupMetadata{CreationDate: aws.At(g.created)}}
+	if len(g.attributes) > 0 {
+		d.Properties.AttributePayload = &AttributePayload{Attributes: maps.Clone(g.attributes)}
+	}
+	for p := g.parent; p != nil; p = p.parent {
+		if p == g.parent {
+			d.Metadata.ParentGroupName = p.name
+		}
+		d.Metadata.RootToParentThingGroups = append(d.Metadata.RootToParentThingGroups, GroupNameARN{p.name, r.realm.ARN("thinggroup", p.name)})
+	}
+	slices.Reverse(d.Metadata.RootToParentThingGroups)
+	return d, nil
+}
+
+func (r *Registry) group(name string) (*group, error) {
+	if g := r.groups[name]; g != nil {
+		return g, nil
+	}
+	return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", name)
+}
+
+// UpdateThingGroup sets what a group says about itself and returns its version.
+func (r *Registry) UpdateThingGroup(name string, p ThingGroupProperties, expectedVersion int64) (version int64, err error) {
+	g, err := r.group(name)
+	if err != nil {
+		return 0, err
+	}
+	if expectedVersion != 0 && expectedVersion != g.version {
+		return 0, aws.VersionConflict.Because("expectedVersion %d, thing group %s has version %d", expectedVersion, name, g.version)
+	}
+	g.description = p.Description
+	if a := p.AttributePayload; a != nil {
+		next := map[string]string{}
+		if a.Merge {
+			maps.Copy(next, g.attributes)
+		}
+		for k, v := range a.Attributes {
+			if v == "" {
+				delete(next, k)
+			} else {
+				next[k] = v
+			}
+		}
+		g.attributes = next
+	}
+	g.version++
+	return g.version, nil
 }
 
 // ListThingGroupsForThing returns the groups a thing was put into, by joining.

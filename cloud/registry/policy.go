@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/otasim/otasim/cloud/aws"
@@ -313,112 +312,6 @@ func (s *Statement) applies(p Principal, action, resource string) bool {
 		return false
 	}
 	return slices.ContainsFunc(s.resources, func(q pattern) bool { return q.match(resource, p.resolve) })
-}
-
-// PolicyResponse answers CreatePolicy and GetPolicy.
-type PolicyResponse struct {
-	PolicyName      string `json:"policyName"`
-	PolicyARN       string `json:"policyArn"`
-	PolicyDocument  string `json:"policyDocument"`
-	PolicyVersionID string `json:"policyVersionId"`
-}
-
-func (r *Registry) policyResponse(p *policy) PolicyResponse {
-	return PolicyResponse{p.name, r.realm.ARN("policy", p.name), p.document, "1"}
-}
-
-// CreatePolicy stores a policy. Errors: MalformedPolicy, ResourceAlreadyExists.
-func (r *Registry) CreatePolicy(now time.Time, name, document string) (PolicyResponse, error) {
-	if !aws.Name(name, 128, "+=,.@") {
-		return PolicyResponse{}, aws.InvalidRequest.Because("policyName %q: want 1 to 128 of [a-zA-Z0-9+=,.@_-]", name)
-	}
-	if r.policies[name] != nil {
-		return PolicyResponse{}, aws.Exists("Policy", name, r.realm.ARN("policy", name))
-	}
-	if n := len(strings.Join(strings.Fields(document), "")); n > maxPolicySize {
-		return PolicyResponse{}, aws.MalformedPolicy.Because("%d characters, the limit is %d", n, maxPolicySize)
-	}
-	statements, err := ParsePolicy(document)
-	if err != nil {
-		return PolicyResponse{}, aws.MalformedPolicy.Because("%v", err)
-	}
-	p := &policy{name: name, document: document, statements: statements, created: now.UnixNano()}
-	r.policies[name] = p
-	return r.policyResponse(p), nil
-}
-
-// GetPolicy returns a policy.
-func (r *Registry) GetPolicy(name string) (PolicyResponse, error) {
-	if p := r.policies[name]; p != nil {
-		return r.policyResponse(p), nil
-	}
-	return PolicyResponse{}, aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
-}
-
-// DeletePolicy removes a policy that is attached to nothing.
-func (r *Registry) DeletePolicy(name string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
-	}
-	if p.attached > 0 {
-		return aws.DeleteConflict.Because("Policy %s is attached to %d targets.", name, p.attached)
-	}
-	delete(r.policies, name)
-	return nil
-}
-
-// AttachPolicy attaches a policy to a certificate or a group; once is enough.
-func (r *Registry) AttachPolicy(name, targetARN string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
-	}
-	list, err := r.target(targetARN)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(*list, p) {
-		return nil
-	}
-	if len(*list) >= maxPoliciesPerTarget {
-		return aws.LimitExceeded.Because("%d policies are attached already.", len(*list))
-	}
-	*list = append(*list, p)
-	p.attached++
-	r.epoch++
-	return nil
-}
-
-// DetachPolicy ends an attachment; an absent one is fine.
-func (r *Registry) DetachPolicy(name, targetARN string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
-	}
-	list, err := r.target(targetARN)
-	if err != nil {
-		return err
-	}
-	if i := slices.Index(*list, p); i >= 0 {
-		*list = slices.Delete(*list, i, i+1)
-		p.attached--
-		r.epoch++
-	}
-	return nil
-}
-
-// ListAttachedPolicies returns the names of the policies of a target.
-func (r *Registry) ListAttachedPolicies(targetARN string) ([]string, error) {
-	list, err := r.target(targetARN)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]string, 0, len(*list))
-	for _, p := range *list {
-		out = append(out, p.name)
-	}
-	return out, nil
 }
 
 // Authenticate finds the registered certificate of a verified chain.

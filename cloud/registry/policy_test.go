@@ -60,7 +60,7 @@ func TestOTAPolicy(t *testing.T) {
 		require.Equal(t, q.want, r.Authorize(me, q.action, q.kind, q.name), "%+v", q)
 		require.False(t, r.Authorize(stranger, q.action, q.kind, q.name), "another client id resolves no thing: %+v", q)
 	}
-	require.NoError(t, r.UpdateCertificate(c.ID(), Inactive))
+	require.NoError(t, r.UpdateCertificate(epoch, c.ID(), Inactive))
 	require.False(t, r.Authorize(me, "iot:Connect", "client", "t1"))
 	require.False(t, r.Authorize(Principal{}, "iot:Connect", "client", "t1"))
 }

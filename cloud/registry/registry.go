@@ -11,6 +11,7 @@ package registry
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/pki"
@@ -73,6 +74,8 @@ type Certificate struct {
 	der         []byte
 	status      string
 	created     int64
+	modified    int64
+	version     int64
 	things      []*Thing
 	exclusive   bool
 	policies    []*policy
@@ -212,31 +215,50 @@ func (r *Registry) DescribeThing(name string) (ThingDescription, error) {
 	return r.describe(t), nil
 }
 
-// UpdateThing sets attributes: merged into the present ones, where an empty
-// value removes, or in their place.
-func (r *Registry) UpdateThing(name string, attributes map[string]string, merge bool, expectedVersion int64) error {
+// ThingUpdate is the body of UpdateThing. Nil attributes and an empty type stay.
+type ThingUpdate struct {
+	Attributes      map[string]string
+	Merge           bool // into the present ones; an empty value removes
+	TypeName        string
+	RemoveType      bool
+	ExpectedVersion int64 // 0 is any
+}
+
+// UpdateThing changes a thing and raises its version.
+func (r *Registry) UpdateThing(name string, u ThingUpdate) error {
 	t, err := r.thing(name)
 	if err != nil {
 		return err
 	}
-	if expectedVersion != 0 && expectedVersion != t.version {
-		return aws.VersionConflict.Because("expectedVersion %d, thing %s has version %d", expectedVersion, name, t.version)
+	if u.ExpectedVersion != 0 && u.ExpectedVersion != t.version {
+		return aws.VersionConflict.Because("expectedVersion %d, thing %s has version %d", u.ExpectedVersion, name, t.version)
+	}
+	typeName := t.typeName
+	switch {
+	case u.TypeName != "" && u.RemoveType:
+		return aws.InvalidRequest.Because("thingTypeName and removeThingType exclude each other")
+	case u.TypeName != "" && !aws.ThingName(u.TypeName):
+		return aws.InvalidRequest.Because("thingTypeName %q: want 1 to 128 of [a-zA-Z0-9:_-]", u.TypeName)
+	case u.TypeName != "":
+		typeName = u.TypeName
+	case u.RemoveType:
+		typeName = ""
 	}
 	next := map[string]string{}
-	if merge {
+	if u.Merge || u.Attributes == nil {
 		maps.Copy(next, t.attributes)
 	}
-	for k, v := range attributes {
+	for k, v := range u.Attributes {
 		if v == "" {
 			delete(next, k)
 		} else {
 			next[k] = v
 		}
 	}
-	if err := checkAttributes(next, t.typeName != ""); err != nil {
+	if err := checkAttributes(next, typeName != ""); err != nil {
 		return err
 	}
-	t.attributes = next
+	t.attributes, t.typeName = next, typeName
 	t.version++
 	r.epoch++
 	return nil
@@ -268,6 +290,31 @@ func (r *Registry) ListThings() []string {
 		if t != nil {
 			out = append(out, t.name)
 		}
+	}
+	return out
+}
+
+// ThingFilter selects things; empty members match every thing.
+type ThingFilter struct {
+	AttributeName, AttributeValue string
+	Prefix                        bool // AttributeValue is a prefix
+	TypeName                      string
+}
+
+// FindThings describes the things that match a filter, by creation.
+func (r *Registry) FindThings(f ThingFilter) []ThingDescription {
+	var out []ThingDescription
+	for _, t := range r.order {
+		if t == nil || f.TypeName != "" && t.typeName != f.TypeName {
+			continue
+		}
+		if f.AttributeName != "" {
+			v, ok := t.attributes[f.AttributeName]
+			if !ok || f.AttributeValue != "" && v != f.AttributeValue && (!f.Prefix || !strings.HasPrefix(v, f.AttributeValue)) {
+				continue
+			}
+		}
+		out = append(out, r.describe(t))
 	}
 	return out
 }

@@ -38,12 +38,12 @@ func TestThings(t *testing.T) {
 		_, err = r.CreateThing(bad, "", nil)
 		require.ErrorIs(t, err, aws.InvalidRequest, bad)
 	}
-	require.NoError(t, r.UpdateThing("a:1", map[string]string{"fw": "2"}, true, 1))
-	require.ErrorIs(t, r.UpdateThing("a:1", nil, true, 1), aws.VersionConflict)
+	require.NoError(t, r.UpdateThing("a:1", ThingUpdate{Attributes: map[string]string{"fw": "2"}, Merge: true, ExpectedVersion: 1}))
+	require.ErrorIs(t, r.UpdateThing("a:1", ThingUpdate{ExpectedVersion: 1}), aws.VersionConflict)
 	d, err = r.DescribeThing("a:1")
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"hw": "B", "fw": "2"}, d.Attributes)
-	require.NoError(t, r.UpdateThing("a:1", map[string]string{"hw": ""}, true, 0))
+	require.NoError(t, r.UpdateThing("a:1", ThingUpdate{Attributes: map[string]string{"hw": ""}, Merge: true}))
 	d, _ = r.DescribeThing("a:1")
 	require.Equal(t, map[string]string{"fw": "2"}, d.Attributes)
 
@@ -131,7 +131,7 @@ func TestCertificates(t *testing.T) {
 	_, err = r.Authenticate(sha256.Sum256([]byte("other")))
 	require.ErrorIs(t, err, aws.ResourceNotFound)
 	require.ErrorIs(t, r.DeleteCertificate(c.ID(), false), aws.CertificateState)
-	require.NoError(t, r.UpdateCertificate(c.ID(), Inactive))
+	require.NoError(t, r.UpdateCertificate(epoch, c.ID(), Inactive))
 	_, err = r.Authenticate(c.fingerprint)
 	require.ErrorIs(t, err, aws.CertificateState)
 

@@ -32,20 +32,32 @@ import (
 
 // Platform is what a profile signs for.
 type Platform struct {
-	ID      string
-	Format  string // JSONEmbedded or JSONDetached
-	MaxSize int    // bytes
-	ECDSA   bool   // signs with ECDSA and SHA-256, the only algorithm here
+	ID         string
+	Name       string // for people
+	Format     string // JSONEmbedded or JSONDetached
+	MaxSize    int    // bytes
+	Encryption string // RSA or ECDSA
+	Hash       string
 }
+
+// usable reports whether the platform signs with ECDSA and SHA-256, the only
+// algorithm here.
+func (p Platform) usable() bool { return p.Encryption == "ECDSA" && p.Hash == "SHA256" }
 
 // Platforms of the service, by id. RSA/SHA-1 and SHA-384 platforms exist at AWS
 // and are refused here.
 var Platforms = []Platform{
-	{"AmazonFreeRTOS-Default", "JSONEmbedded", 16 << 20, true},
-	{"AWSIoTDeviceManagement-SHA256-ECDSA", "JSONDetached", 2048 << 20, true},
-	{"AmazonFreeRTOS-TI-CC3220SF", "JSONEmbedded", 16 << 20, false},
-	{"AWSLambda-SHA384-ECDSA", "JSONDetached", 250 << 20, false},
+	{"AmazonFreeRTOS-Default", "Amazon FreeRTOS - Default", formatEmbedded, 16 << 20, "ECDSA", "SHA256"},
+	{"AWSIoTDeviceManagement-SHA256-ECDSA", "AWS IoT Device Management SHA256-ECDSA", formatDetached, 2048 << 20, "ECDSA", "SHA256"},
+	{"AmazonFreeRTOS-TI-CC3220SF", "Amazon FreeRTOS - Texas Instruments CC3220SF", formatEmbedded, 16 << 20, "RSA", "SHA1"},
+	{"AWSLambda-SHA384-ECDSA", "AWS Lambda SHA384-ECDSA", formatDetached, 250 << 20, "ECDSA", "SHA384"},
 }
+
+// Formats of a signed object.
+const (
+	formatEmbedded = "JSONEmbedded"
+	formatDetached = "JSONDetached"
+)
 
 // Algorithm is the signature algorithm of every envelope made here.
 const Algorithm = "SHA256withECDSA"
@@ -67,10 +79,45 @@ type Profile struct {
 	PlatformID        string            `json:"platformId"`
 	SigningMaterial   Material          `json:"signingMaterial"`
 	SigningParameters map[string]string `json:"signingParameters,omitempty"` // "certname": path on the device
+	Overrides         *Overrides        `json:"overrides,omitempty"`
+	Validity          *Validity         `json:"signatureValidityPeriod,omitempty"`
+	Tags              map[string]string `json:"tags,omitempty"`
 	Status            string            `json:"status"`
 	ProfileVersion    string            `json:"profileVersion"`
 	ARN               string            `json:"arn"`
 	ProfileVersionARN string            `json:"profileVersionArn"`
+}
+
+// Overrides replace a platform's defaults; members that are absent stay.
+type Overrides struct {
+	SigningConfiguration *SigningConfiguration `json:"signingConfiguration,omitempty"`
+	SigningImageFormat   string                `json:"signingImageFormat,omitempty"`
+}
+
+// SigningConfiguration names the algorithms.
+type SigningConfiguration struct {
+	EncryptionAlgorithm string `json:"encryptionAlgorithm,omitempty"`
+	HashAlgorithm       string `json:"hashAlgorithm,omitempty"`
+}
+
+// Validity is how long a signature is good. It is kept and told, not enforced.
+type Validity struct {
+	Value int    `json:"value"`
+	Type  string `json:"type"` // DAYS, MONTHS, YEARS
+}
+
+// check refuses what cannot be signed here.
+func (o *Overrides) check() error {
+	if o == nil {
+		return nil
+	}
+	if f := o.SigningImageFormat; f != "" && f != formatEmbedded && f != formatDetached {
+		return aws.Validation.Because("overrides.signingImageFormat %q: want %s or %s", f, formatEmbedded, formatDetached)
+	}
+	if c := o.SigningConfiguration; c != nil && (c.EncryptionAlgorithm != "" && c.EncryptionAlgorithm != "ECDSA" || c.HashAlgorithm != "" && c.HashAlgorithm != "SHA256") {
+		return aws.Validation.Because("overrides.signingConfiguration: want ECDSA and SHA256")
+	}
+	return nil
 }
 
 // CertName is the signing parameter that becomes certfile in the job document.
@@ -118,6 +165,7 @@ type Job struct {
 	PlatformID        string            `json:"platformId"`
 	ProfileName       string            `json:"profileName"`
 	ProfileVersion    string            `json:"profileVersion"`
+	Overrides         *Overrides        `json:"overrides,omitempty"`
 	SigningParameters map[string]string `json:"signingParameters,omitempty"`
 	CreatedAt         aws.Timestamp     `json:"createdAt"`
 	CompletedAt       aws.Timestamp     `json:"completedAt,omitzero"`
@@ -226,10 +274,13 @@ func (s *Service) PutSigningProfile(p Profile) (Profile, error) {
 		return Profile{}, aws.Validation.Because("profileName %q: want 2 to 64 of [a-zA-Z0-9_]", p.ProfileName)
 	case !ok:
 		return Profile{}, aws.ResourceNotFound.Because("Platform %s cannot be found.", p.PlatformID)
-	case !pf.ECDSA:
+	case !pf.usable():
 		return Profile{}, aws.Validation.Because("Platform %s needs an algorithm other than ECDSA with SHA-256.", p.PlatformID)
 	case s.certs[p.SigningMaterial.CertificateARN] == nil:
 		return Profile{}, aws.ResourceNotFound.Because("Certificate %s cannot be found.", p.SigningMaterial.CertificateARN)
+	}
+	if err := p.Overrides.check(); err != nil {
+		return Profile{}, err
 	}
 	s.versions++
 	p.Status = "Active"
@@ -261,12 +312,13 @@ func (s *Service) CancelSigningProfile(name string) error {
 	return nil
 }
 
-// ListSigningProfiles returns the names of active profiles, oldest first.
-func (s *Service) ListSigningProfiles() []string {
-	var out []string
+// ListSigningProfiles lists profiles, oldest first; an empty platform matches
+// every one.
+func (s *Service) ListSigningProfiles(canceled bool, platformID string) []Profile {
+	var out []Profile
 	for _, n := range s.names {
-		if s.profiles[n].Status == "Active" {
-			out = append(out, n)
+		if p := s.profiles[n]; (canceled || p.Status == "Active") && (platformID == "" || p.PlatformID == platformID) {
+			out = append(out, *p)
 		}
 	}
 	return out
@@ -291,7 +343,7 @@ func (s *Service) StartSigningJob(now time.Time, r StartRequest, done func(now i
 	}
 	id := s.cfg.Seed.UUID("signing job " + strconv.Itoa(len(s.order)))
 	j := &job{dest: r.Destination, token: r.ClientRequestToken, Job: Job{JobID: id, Source: r.Source, SigningMaterial: p.SigningMaterial,
-		PlatformID: p.PlatformID, ProfileName: p.ProfileName, ProfileVersion: p.ProfileVersion, SigningParameters: p.SigningParameters,
+		PlatformID: p.PlatformID, ProfileName: p.ProfileName, ProfileVersion: p.ProfileVersion, Overrides: p.Overrides, SigningParameters: p.SigningParameters,
 		CreatedAt: aws.At(now.UnixNano()), Status: InProgress}}
 	if done != nil {
 		j.done = append(j.done, done)
@@ -309,6 +361,17 @@ func (s *Service) DescribeSigningJob(id string) (Job, error) {
 		return j.Job, nil
 	}
 	return Job{}, aws.ResourceNotFound.Because("Signing job %s cannot be found.", id)
+}
+
+// ListSigningJobs lists jobs, newest first; empty filters match everything.
+func (s *Service) ListSigningJobs(status, platformID string) []Job {
+	var out []Job
+	for _, j := range slices.Backward(s.order) {
+		if (status == "" || j.Status == status) && (platformID == "" || j.PlatformID == platformID) {
+			out = append(out, j.Job)
+		}
+	}
+	return out
 }
 
 func (s *Service) finish(now int64, j *job) {
@@ -344,7 +407,11 @@ func (s *Service) sign(now int64, j *job) error {
 		return err
 	}
 	e := Envelope{RawPayloadSize: len(raw), Signature: base64.StdEncoding.EncodeToString(sig), SignatureAlgorithm: Algorithm}
-	if pf.Format == "JSONEmbedded" {
+	format := pf.Format
+	if o := j.Overrides; o != nil && o.SigningImageFormat != "" {
+		format = o.SigningImageFormat
+	}
+	if format == formatEmbedded {
 		e.Payload = base64.StdEncoding.EncodeToString(raw)
 	} else {
 		e.PayloadLocation = &PayloadLocation{j.Source}

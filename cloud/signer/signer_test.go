@@ -116,7 +116,7 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, Failed, j.Status)
 	require.Contains(t, j.StatusReason, "NoSuchKey")
 	require.NoError(t, s.CancelSigningProfile("ab"))
-	require.Empty(t, s.ListSigningProfiles())
+	require.Empty(t, s.ListSigningProfiles(false, ""))
 	_, err = s.StartSigningJob(epoch, StartRequest{Source: S3Source{"b", "app", "v"}, Destination: S3Destination{"b", ""}, ProfileName: "ab"}, nil)
 	require.ErrorIs(t, err, aws.ResourceNotFound)
 }
