@@ -88,7 +88,7 @@ func TestBootAgreesWithVectors(t *testing.T) {
 }
 
 func replayThroughCommand(t *testing.T, tables *vectors.Tables, path string, args []string) {
-	every := 41
+	every := 83
 	if os.Getenv("OTASIM_LONG") != "" {
 		every = 1
 	}

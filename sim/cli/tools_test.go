@@ -117,3 +117,21 @@ func TestEspsecureAcceptsSignatures(t *testing.T) {
 		})
 	}
 }
+
+// TestRealFirmware builds a flash from files of real builds and boots it.
+func TestRealFirmware(t *testing.T) {
+	from := os.Getenv("OTASIM_FIRMWARE")
+	if from == "" {
+		t.Skip("OTASIM_FIRMWARE names no folder with bootloader_esp32_v5_2.bin, esp32-app-template.bin and hello-world-signed.bin")
+	}
+	flash := filepath.Join(t.TempDir(), "flash.bin")
+	otasim(t, "flash", "build", "-o", flash, "--size", "4MB", "--partitions", "partitions_two_ota", "--bootloader", filepath.Join(from, "bootloader_esp32_v5_2.bin"),
+		"--app", "factory="+filepath.Join(from, "esp32-app-template.bin"), "--app", "ota_0="+filepath.Join(from, "hello-world-signed.bin"))
+	require.Contains(t, otasim(t, "flash", "boot", flash), "\nstarts factory at 0x10000: app-template ")
+	out := otasim(t, "flash", "inspect", flash)
+	require.Contains(t, out, "ESP-IDF v5.2-dev-254-g1950b15")
+	require.Contains(t, out, "hello-world v3.3-beta3")
+	require.Contains(t, out, "ECDSA block at 0x13ffb0")
+	require.Contains(t, out, "No problems.")
+	require.Contains(t, otasim(t, "image", "verify", filepath.Join(from, "hello-world-signed.bin")), "the image verifies")
+}
