@@ -257,7 +257,7 @@ func describeStart(data []byte) string {
 		return "the file is empty"
 	case data[0] == Magic:
 		return fmt.Sprintf("%d bytes, the header alone has %d", len(data), HeaderSize)
-	case len(bytes.Trim(data, "\xff")) == 0:
+	case bytes.Count(data, []byte{0xff}) == len(data):
 		return "nothing but FF, erased flash"
 	default:
 		return fmt.Sprintf("first byte is %02X, not E9", data[0])
