@@ -2,12 +2,251 @@ package sim
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/broker"
+	"github.com/otasim/otasim/cloud/broker/rules"
+	"github.com/otasim/otasim/sim/live"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
-func runLive(_ context.Context, _ *scenario.Scenario, _ Options) (*report.Result, error) {
-	return nil, errors.New("live mode is being built")
+// liveWorld is the engine of a world on sockets: a goroutine for each device, the
+// cloud behind a real broker, and a director that does what barriers do in virtual
+// time. Locks are taken in the order broker, shards.
+type liveWorld struct {
+	*world
+	clock  *live.Clock
+	bucket live.Bucket
+	broker *live.Broker
+	locks  []sync.Mutex // by shard: its devices with their flash, and what it counts
+	units  []*unit      // by device
+	news   chan struct{}
+	steps  atomic.Uint64
+
+	// The director's.
+	end     time.Duration
+	ending  stop // why the run ends at end
+	heard   uint64
+	silence time.Time // since when nothing has happened
+}
+
+// Silence is how long nothing must have happened, in wall time, before the clock
+// leaps to what is planned next; and before it does so although executions are
+// pending, on devices that do not answer.
+const (
+	silence     = 100 * time.Millisecond
+	deepSilence = 2 * time.Second
+)
+
+func runLive(ctx context.Context, sc *scenario.Scenario, opt Options) (*report.Result, error) {
+	if err := enoughFiles(sc); err != nil {
+		return nil, err
+	}
+	w, err := newLiveWorld(sc, opt)
+	if w != nil {
+		defer w.close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.ctx = ctx
+	return w.run(ctx)
+}
+
+// enoughFiles refuses a fleet whose sockets would exceed the limit of the process.
+func enoughFiles(sc *scenario.Scenario) error {
+	need := uint64(2*sc.Devices() + 64) // both ends of each connection are here
+	for i := range sc.Events {
+		if a := sc.Events[i].AddThings; a != nil {
+			need += uint64(2 * a.Count)
+		}
+	}
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && limit.Cur < need {
+		return &live.EnvironmentError{What: "live mode", Err: fmt.Errorf("%d devices need %d open files, the limit is %d: raise it (ulimit -n) or use --devices",
+			sc.Devices(), need, limit.Cur)}
+	}
+	return nil
+}
+
+func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
+	base, err := emptyWorld(sc, opt)
+	if err != nil {
+		return nil, err
+	}
+	w := &liveWorld{world: base, locks: make([]sync.Mutex, len(base.shards)), news: make(chan struct{}, 1)}
+	base.engine = w
+	base.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
+		c.External, c.ServeS3 = true, w.bucket.Serve
+		// The client library takes a return code that MQTT does not know for a welcome.
+		c.Switches.Broker = broker.Switches{ConnectCode: rules.NotAuthorized}
+	})
+	if err != nil {
+		return w, err
+	}
+	if err := w.furnish(); err != nil {
+		return w, err
+	}
+	w.clock = live.NewClock()
+	if w.broker, err = live.NewBroker(w.side.cloud, w.clock, w.epoch, w.tell); err != nil {
+		return w, err
+	}
+	to := live.Endpoint{Address: w.broker.Address(), Host: w.side.cloud.Host(), Epoch: w.epoch, Clock: w.clock}
+	for i := range w.devs {
+		s := w.shardOf(int32(i))
+		u := &unit{w: w, a: &w.devs[i], sh: w.shards[s], lock: &w.locks[s], returns: live.Never}
+		u.client = live.NewClient(to, u.event)
+		u.box.ready = make(chan struct{}, 1)
+		if i < sc.Devices() {
+			u.returns = w.fleet.start(i)
+		}
+		w.units = append(w.units, u)
+	}
+	return w, nil
+}
+
+// close ends what newLiveWorld has started.
+func (w *liveWorld) close() {
+	if w.clock != nil {
+		w.clock.Close()
+	}
+	w.bucket.Close()
+}
+
+// run lets the devices go, directs, and ends everything.
+func (w *liveWorld) run(ctx context.Context) (*report.Result, error) {
+	w.end, w.ending = w.sc.Duration, stopDuration
+	if w.opt.Until > 0 && w.opt.Until < w.end {
+		w.end, w.ending = w.opt.Until, stopUntil
+	}
+	until, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range w.units {
+		all.Go(func() { w.units[i].run(until) })
+	}
+	for w.stopped == stopNot {
+		next := w.direct(ctx)
+		if w.stopped == stopNot {
+			w.clock.Wait(ctx, min(next, w.clock.Now()+silence*live.Speed), w.news)
+		}
+	}
+	cancel()
+	all.Wait()
+	w.broker.Do(func(time.Duration) {}) // counts
+	if err := w.broker.Close(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if n := w.broker.Dropped(); n > 0 {
+		w.side.op.notes = append(w.side.op.notes, fmt.Sprintf("the broker dropped %d messages for clients that did not keep up", n))
+	}
+	return w.result(), nil
+}
+
+// tell wakes the director.
+func (w *liveWorld) tell() {
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+// direct does what is due: the cloud's work, the operator's, and the judge's, who
+// sees every device standing still. It returns when something is due next.
+func (w *liveWorld) direct(ctx context.Context) (next time.Duration) {
+	w.broker.Do(func(now time.Duration) {
+		c, op := w.side.cloud, w.side.op
+		c.Wake(w.epoch.Add(now))
+		w.side.changed = op.run(now) || w.side.changed
+		next = w.end
+		if at, ok := op.next(); ok {
+			next = min(next, at)
+		}
+		if at, ok := c.NextWake(); ok {
+			next = min(next, at.Sub(w.epoch))
+		}
+		for i := range w.locks {
+			w.locks[i].Lock()
+			defer w.locks[i].Unlock()
+		}
+		wall := time.Now()
+		switch {
+		case w.barrier(now):
+			return
+		case ctx.Err() != nil:
+			w.stopped, w.now = stopInterrupted, now
+			return
+		case w.opt.Timeout > 0 && wall.Sub(w.started) > w.opt.Timeout:
+			w.stopped, w.now = stopTimeout, now
+			return
+		case now >= w.end:
+			w.stopped, w.now = w.ending, w.end
+			return
+		}
+		w.show(wall, now)
+		w.shorten(wall, now, next)
+	})
+	return next
+}
+
+// shorten leaps to the next thing that is planned when nothing else can happen
+// before: all devices rest, and no message is on its way.
+func (w *liveWorld) shorten(wall time.Time, now, next time.Duration) {
+	if heard := w.events(); heard != w.heard || !w.broker.Quiet() {
+		w.heard, w.silence = heard, wall
+		return
+	}
+	quiet := wall.Sub(w.silence)
+	if quiet < silence || quiet < deepSilence && w.side.op.pending() {
+		return
+	}
+	for _, u := range w.units {
+		if !u.rests(now) {
+			return
+		}
+		next = min(next, u.next)
+	}
+	switch {
+	case next < w.end:
+		w.clock.Skip(next)
+	case quiet >= deepSilence: // nothing is planned at all
+		w.stopped, w.now = stopQuiet, w.end
+	}
+	w.silence = wall
+}
+
+// pending reports whether an execution waits for a device.
+func (o *operator) pending() bool {
+	for _, r := range o.runs {
+		if d := &r.lastSeen.JobProcessDetails; !r.deleted && d.NumberOfQueuedThings+d.NumberOfInProgressThings > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// events, wakeCloud, cut, restore and hangUp make it an engine.
+func (w *liveWorld) events() uint64                     { return w.steps.Load() + w.broker.Events() }
+func (w *liveWorld) wakeCloud(time.Duration)            { w.tell() }
+func (w *liveWorld) cut(a *actor)                       { w.units[a.id].box.poke() }
+func (w *liveWorld) restore(a *actor, at time.Duration) { w.units[a.id].returns = at }
+func (w *liveWorld) hangUp(a *actor)                    { w.units[a.id].client.Cut() }
+
+// deliver and power are what the operator does to devices by hand.
+func (w *liveWorld) deliver(device int, name string, nvs []byte) {
+	w.units[device].box.put(mail{kind: msgMake, name: name, nvs: nvs})
+}
+
+func (w *liveWorld) power(device int, on bool) {
+	kind := msgPowerOff
+	if on {
+		kind = msgPowerOn
+	}
+	w.units[device].box.put(mail{kind: kind})
 }

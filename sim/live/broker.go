@@ -1,0 +1,363 @@
+package live
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/broker/rules"
+	"github.com/otasim/otasim/cloud/protocol"
+)
+
+// pendingWrites is how many messages may wait for one client; beyond this the broker
+// drops. The longest answer to a request is 128 KiB in 512 blocks.
+const pendingWrites = 1024
+
+// A Broker is mochi-mqtt with the cloud behind it: the cloud decides who may connect,
+// publish and subscribe, and answers on reserved topics. One lock guards the cloud.
+type Broker struct {
+	server   *mqtt.Server
+	listener *listener
+	plain    *listener // nil without Options.Plain
+	journal  Journal   // may be nil
+	clock    *Clock
+	epoch    time.Time
+	talked   func() // a device talked to Jobs
+
+	mu       sync.Mutex
+	cloud    *cloud.Cloud
+	peers    map[string]*peer // by client id
+	registry uint64           // its epoch when certificates were last looked at
+	ended    time.Duration    // sum over connections that are over
+	queue    []outgoing
+	closed   bool
+	filled   sync.Cond // something is in queue, or closed
+	drained  chan struct{}
+
+	in, out       atomic.Uint64 // packets
+	metered       atomic.Uint64
+	connects      atomic.Uint64
+	refused       atomic.Uint64
+	dropped       atomic.Uint64
+	queued, moved atomic.Uint64 // deliveries planned and carried out
+}
+
+// outgoing is a delivery with the connection that asked for it, if it is direct.
+type outgoing struct {
+	cloud.Delivery
+	to *mqtt.Client
+}
+
+// Options are what a server for other people's clients has beyond a run.
+type Options struct {
+	Address string   // to listen on, "" for a port on the loopback interface
+	Plain   string   // to listen on without TLS, for debugging; "" for not at all
+	Names   []string // that the server's certificate carries besides the data endpoint's
+	Journal Journal  // may be nil
+	// Retained are the messages that the journal has noted as such.
+	Retained []Retained
+}
+
+// Retained is a message that is kept for those who subscribe later. One without a
+// payload removes that of its topic.
+type Retained struct {
+	Topic   string
+	Payload []byte
+	QoS     byte
+}
+
+// A Journal notes what changes the cloud, so that it can last.
+type Journal interface {
+	// Settle does what has become due. It is called before the cloud is, with the
+	// lock held.
+	Settle(now time.Time)
+	// Published notes a request on a reserved topic and the answers to it, with the
+	// lock held.
+	Published(now time.Time, clientID, topic string, payload []byte, answers []cloud.Delivery)
+	// Retained notes a retained message, with the lock held.
+	Retained(now time.Time, m Retained)
+	// Commit waits until all that was noted lasts. Nothing that follows from it leaves
+	// the broker before.
+	Commit() error
+}
+
+// NewBroker starts a broker for a cloud with Config.External, on a loopback port.
+// talked is called after each request to Jobs and must not block.
+func NewBroker(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func()) (*Broker, error) {
+	return Listen(c, clock, epoch, talked, Options{})
+}
+
+// Listen starts a broker as NewBroker does, with options.
+func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Options) (*Broker, error) {
+	b := &Broker{cloud: c, journal: opt.Journal, clock: clock, epoch: epoch, talked: talked, peers: map[string]*peer{}, drained: make(chan struct{})}
+	b.filled.L = &b.mu
+	chain, key, err := c.PKI().Server(c.Host(), opt.Names...)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	config := &tls.Config{
+		Certificates:     []tls.Certificate{{Certificate: chain, PrivateKey: key}},
+		ClientAuth:       tls.RequireAnyClientCert, // and handshake decides
+		CurvePreferences: []tls.CurveID{tls.CurveP256},
+		MinVersion:       tls.VersionTLS12, SessionTicketsDisabled: true,
+		Time: b.now,
+		VerifyConnection: func(s tls.ConnectionState) error {
+			return b.handshake(s)
+		},
+	}
+	if b.listener, err = newListener("mqtts", opt.Address, config, b.forget); err != nil {
+		return nil, err
+	}
+	if opt.Plain != "" {
+		if b.plain, err = newListener("mqtt", opt.Plain, nil, b.forget); err != nil {
+			_ = b.listener.tcp.Close()
+			return nil, err
+		}
+	}
+	caps := mqtt.NewDefaultServerCapabilities()
+	caps.MaximumClientWritesPending = pendingWrites
+	caps.MaximumPacketSize = rules.MaxPayload + rules.MaxTopic + 16
+	caps.MaximumQos = 1
+	b.server = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
+		ClientNetWriteBufferSize: 1024, ClientNetReadBufferSize: 1024, SysTopicResendInterval: 1 << 30})
+	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := b.server.AddListener(b.listener); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if b.plain != nil {
+		if err := b.server.AddListener(b.plain); err != nil {
+			return nil, fmt.Errorf("broker: %w", err)
+		}
+	}
+	for _, m := range opt.Retained {
+		b.server.Topics.RetainMessage(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: m.QoS},
+			TopicName: m.Topic, Payload: m.Payload, Created: time.Now().Unix()})
+	}
+	if err := b.server.Serve(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	go b.deliver()
+	return b, nil
+}
+
+// Address is where clients connect.
+func (b *Broker) Address() string { return b.listener.Address() }
+
+// PlainAddress is where clients connect without TLS, "" for nowhere.
+func (b *Broker) PlainAddress() string {
+	if b.plain == nil {
+		return ""
+	}
+	return b.plain.Address()
+}
+
+// Connections is how many clients are connected.
+func (b *Broker) Connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.peers)
+}
+
+func (b *Broker) now() time.Time { return b.epoch.Add(b.clock.Now()) }
+
+// Do runs fn on the cloud, and sends out what comes of it.
+func (b *Broker) Do(fn func(now time.Duration)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cloud.Carry(b.carried())
+	now := b.clock.Now()
+	b.settle(b.epoch.Add(now))
+	fn(now)
+	b.plan(nil, nil)
+	if e := b.cloud.Registry().Epoch(); e != b.registry {
+		b.registry = e
+		for _, p := range b.peers {
+			if !p.plain && !p.principal.Certificate.Active() {
+				p.cut()
+			}
+		}
+	}
+}
+
+// Quiet reports whether all that the cloud had to say has been said.
+func (b *Broker) Quiet() bool { return b.queued.Load() == b.moved.Load() }
+
+// Events counts packets, both ways.
+func (b *Broker) Events() uint64 { return b.in.Load() + b.out.Load() }
+
+// Dropped counts messages that a client was too slow for.
+func (b *Broker) Dropped() uint64 { return b.dropped.Load() }
+
+// Close ends all connections and waits until nothing of the broker runs.
+func (b *Broker) Close() error {
+	err := b.server.Close()
+	b.mu.Lock()
+	b.closed = true
+	b.filled.Broadcast()
+	b.mu.Unlock()
+	<-b.drained
+	return err
+}
+
+// settle is called with mu held.
+func (b *Broker) settle(now time.Time) {
+	if b.journal != nil {
+		b.journal.Settle(now)
+	}
+}
+
+// commit waits until what was noted lasts; mu is not held.
+func (b *Broker) commit() error {
+	if b.journal == nil {
+		return nil
+	}
+	return b.journal.Commit()
+}
+
+// carried is called with mu held.
+func (b *Broker) carried() cloud.Carried {
+	s := cloud.Carried{MessagesIn: b.in.Load(), BytesIn: uint64(atomic.LoadInt64(&b.server.Info.BytesReceived)), MessagesOut: b.out.Load(), BytesOut: uint64(atomic.LoadInt64(&b.server.Info.BytesSent)),
+		Metered: b.metered.Load(), Connects: b.connects.Load(), Refused: b.refused.Load(), Throttled: b.dropped.Load()}
+	connected, now := b.ended, b.clock.Now()
+	for _, p := range b.peers {
+		connected += now - p.since
+	}
+	s.ConnectedSeconds = connected.Seconds()
+	return s
+}
+
+// handshake decides on a client's certificates.
+func (b *Broker) handshake(s tls.ConnectionState) error {
+	var chain [][]byte
+	for _, c := range s.PeerCertificates {
+		chain = append(chain, c.Raw)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if alert := b.cloud.Handshake(b.now(), chain); alert != 0 {
+		b.refused.Add(1)
+		return fmt.Errorf("client certificate refused: TLS alert %d", alert)
+	}
+	return nil
+}
+
+// forget is called when a connection is over.
+func (b *Broker) forget(p *peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if id := p.principal.ClientID; b.peers[id] == p {
+		delete(b.peers, id)
+		b.ended += b.clock.Now() - p.since
+	}
+}
+
+// plan queues answers to a request and the notifications that followed from it. It
+// is called with mu held, so that what was decided first is sent first.
+func (b *Broker) plan(to *mqtt.Client, answers []cloud.Delivery) {
+	before := len(b.queue)
+	for _, d := range answers {
+		b.queue = append(b.queue, outgoing{d, to})
+	}
+	for _, d := range b.cloud.Deliveries() {
+		b.queue = append(b.queue, outgoing{Delivery: d})
+	}
+	if n := len(b.queue) - before; n > 0 {
+		b.queued.Add(uint64(n))
+		b.filled.Signal()
+	}
+}
+
+// deliver carries out what plan has queued.
+func (b *Broker) deliver() {
+	defer close(b.drained)
+	var batch []outgoing
+	for {
+		b.mu.Lock()
+		for len(b.queue) == 0 && !b.closed {
+			b.filled.Wait()
+		}
+		if b.closed {
+			b.mu.Unlock()
+			return
+		}
+		batch, b.queue = b.queue, batch[:0]
+		b.mu.Unlock()
+		err := b.commit()
+		for i := range batch {
+			if d := &batch[i]; err != nil {
+				b.dropped.Add(1) // it is not certain to have happened
+			} else if d.Direct {
+				b.direct(d.to, &d.Delivery)
+			} else {
+				// The inline client is always open, so this can only fail for a subscriber, whose connection then ends.
+				_ = b.server.Publish(d.Topic, d.Payload, false, d.QoS)
+			}
+			b.moved.Add(1)
+		}
+		clear(batch)
+	}
+}
+
+// direct answers the client that asked, subscribed or not, in one copy, with the QoS
+// of a subscription that matches, else QoS 0.
+func (b *Broker) direct(cl *mqtt.Client, d *cloud.Delivery) {
+	if cl.Closed() || !b.mayReceive(cl, d.Topic) {
+		return
+	}
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: d.Topic, Payload: d.Payload, Created: time.Now().Unix()}
+	for filter, s := range cl.State.Subscriptions.GetAll() {
+		if protocol.MatchFilter(filter, d.Topic) {
+			pk.FixedHeader.Qos = max(pk.FixedHeader.Qos, min(s.Qos, 1))
+		}
+	}
+	if pk.FixedHeader.Qos > 0 {
+		id, err := cl.NextPacketID()
+		if err != nil {
+			b.dropped.Add(1)
+			return
+		}
+		pk.PacketID = uint16(id)
+		cl.State.Inflight.Set(pk)
+	}
+	_ = cl.WritePacket(pk) // fails only with the connection
+}
+
+func (b *Broker) mayReceive(cl *mqtt.Client, topic string) bool {
+	p, ok := cl.Net.Conn.(*peer)
+	if !ok {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.authorize(p, "iot:Receive", "topic/"+topic)
+}
+
+// authorize decides as the cloud does; mu is held. Who comes without TLS may do what
+// its client id is a thing's name for, and everything outside the reserved topics.
+func (b *Broker) authorize(p *peer, action, resource string) bool {
+	if !p.plain {
+		return b.cloud.Authorize(p.principal, action, resource)
+	}
+	_, topic, _ := strings.Cut(resource, "/")
+	return !strings.HasPrefix(topic, "$") || strings.HasPrefix(topic, "$aws/things/"+p.principal.ClientID+"/")
+}
+
+// authorizePublish decides on a PUBLISH; mu is held.
+func (b *Broker) authorizePublish(p *peer, topic string, payload int, retain bool) bool {
+	if !p.plain {
+		return b.cloud.AuthorizePublish(p.principal, topic, payload, retain)
+	}
+	use, _, _, _ := rules.Classify(topic)
+	return rules.Topic(topic) == nil && rules.Payload(payload) == nil && use != rules.Forbidden && (use == rules.Ordinary || !retain) &&
+		b.authorize(p, "iot:Publish", "topic/"+topic)
+}

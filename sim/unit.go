@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/live"
+)
+
+// unit is the goroutine around one device on sockets. It steps the device when mail
+// or a timer calls for it, and sleeps as long as the device's flash and CPU are
+// busy.
+type unit struct {
+	w      *liveWorld
+	a      *actor
+	sh     *shard
+	lock   *sync.Mutex // of the shard
+	client *live.Client
+	box    mailbox
+
+	// Guarded by lock.
+	returns time.Duration // when mains power returns
+	next    time.Duration // when something is due while it rests
+	resting bool
+}
+
+// mail is what comes to a device from outside.
+type mail struct {
+	kind       msgKind
+	connection uint32 // of a msgFrame: stale when there is a newer one
+	event      device.Event
+	name       string // of a msgMake
+	nvs        []byte
+}
+
+// mailbox never blocks who puts something in.
+type mailbox struct {
+	mu    sync.Mutex
+	queue []mail
+	ready chan struct{} // there is mail, or something else to look at
+}
+
+func (b *mailbox) put(m mail) {
+	b.mu.Lock()
+	b.queue = append(b.queue, m)
+	b.mu.Unlock()
+	b.poke()
+}
+
+func (b *mailbox) poke() {
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (b *mailbox) take() (m mail, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queue) == 0 {
+		b.queue = nil
+		return m, false
+	}
+	m = b.queue[0]
+	b.queue[0] = mail{}
+	b.queue = b.queue[1:]
+	return m, true
+}
+
+func (b *mailbox) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) == 0
+}
+
+// event is called by the MQTT client.
+func (u *unit) event(connection uint32, ev device.Event) {
+	u.box.put(mail{kind: msgFrame, connection: connection, event: ev})
+}
+
+// rests reports whether the device can do nothing before next. Its shard is locked.
+func (u *unit) rests(now time.Duration) bool {
+	return u.resting && u.next > now && u.box.empty() && (u.a.dev == nil || u.a.idle())
+}
+
+func (u *unit) run(ctx context.Context) {
+	defer u.client.Close()
+	for ctx.Err() == nil {
+		if busy := u.busyUntil(); u.w.clock.Now() < busy {
+			u.w.clock.Wait(ctx, busy, nil)
+			continue
+		}
+		if m, ok := u.box.take(); ok {
+			u.mail(ctx, m)
+			continue
+		}
+		if u.w.clock.Wait(ctx, u.rest(), u.box.ready) {
+			u.alarm(ctx)
+		}
+		u.rise()
+	}
+}
+
+func (u *unit) busyUntil() time.Duration {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	if u.a.dev == nil {
+		return 0
+	}
+	return u.a.dev.BusyUntil()
+}
+
+// rest returns when something is due.
+func (u *unit) rest() time.Duration {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	u.resting, u.next = true, u.returns
+	if u.a.powered() {
+		u.next = live.Never
+		if at, ok := u.a.dev.NextWake(); ok {
+			u.next = at
+		}
+		if u.a.cutAt > 0 {
+			u.next = min(u.next, u.a.cutAt)
+		}
+	}
+	return u.next
+}
+
+func (u *unit) rise() {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	u.resting = false
+}
+
+// alarm does what is due.
+func (u *unit) alarm(ctx context.Context) {
+	u.do(ctx, func(now time.Duration) bool {
+		a := u.a
+		if !a.powered() {
+			if u.returns > now {
+				return false
+			}
+			u.returns = live.Never
+			return u.step(now, device.Event{Kind: device.PowerOn})
+		}
+		at, ok := a.dev.NextWake()
+		return ok && at <= now && u.step(now, device.Event{Kind: device.Wake})
+	})
+}
+
+// mail handles one piece of it.
+func (u *unit) mail(ctx context.Context, m mail) {
+	u.do(ctx, func(now time.Duration) bool {
+		a := u.a
+		switch m.kind {
+		case msgFrame:
+			return a.powered() && m.connection == u.client.Connection() && u.step(now, m.event)
+		case msgPowerOn:
+			return a.dev != nil && !a.powered() && u.step(now, device.Event{Kind: device.PowerOn})
+		case msgPowerOff:
+			if a.powered() {
+				u.sh.lost(a, now)
+			}
+		case msgMake:
+			if a.powered() {
+				u.sh.lost(a, now)
+			}
+			if err := u.sh.make(int32(u.index()), m.name, m.nvs); err != nil {
+				panic(fmt.Sprintf("sim: device %s, of a kind that was made before: %v", m.name, err))
+			}
+			return u.step(now, device.Event{Kind: device.PowerOn})
+		}
+		return false
+	})
+}
+
+// index is the device's number; the actor of a device that was not made yet has none.
+func (u *unit) index() int { return slices.Index(u.w.units, u) }
+
+// do lets fn work on the device, after a power cut that is due, and then carries out
+// the network operations of the step, each in its time.
+func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)) {
+	u.lock.Lock()
+	now := u.w.clock.Now()
+	var ops []device.NetOp
+	if a := u.a; a.cutAt > 0 && a.cutAt <= now {
+		u.sh.lost(a, a.cutAt)
+	} else if fn(now) {
+		ops = slices.Clone(a.dev.Ops())
+	}
+	if u.a.dev != nil {
+		u.sh.settle(u.a, now)
+	}
+	changed := u.sh.dirty
+	u.lock.Unlock()
+	u.w.steps.Add(1)
+	if changed {
+		u.w.tell()
+	}
+	for i := range ops {
+		if !u.w.clock.Wait(ctx, ops[i].At, nil) {
+			return
+		}
+		u.client.Do(ops[i])
+	}
+}
+
+// step runs one event of the machine.
+func (u *unit) step(now time.Duration, ev device.Event) bool {
+	u.sh.stepping = u.a
+	lost := flashmodel.LosesPower(func() { u.a.dev.Step(now, ev) })
+	u.sh.stepping = nil
+	if lost {
+		u.sh.lost(u.a, u.a.dev.Flash().Clock())
+	}
+	return !lost
+}
