@@ -10,11 +10,11 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors bench fuzz check-long clean
+.PHONY: help build test race lint vectors compat bench fuzz check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | bench | fuzz [FUZZTIME=5s] | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | bench | fuzz [FUZZTIME=5s] | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -41,6 +41,14 @@ $(BIN)/golangci-lint-$(LINTER):
 
 vectors:
 	$(GO) run ./sim/vectors/cmd/vectors $(if $(VECTORS),-dir "$(VECTORS)")
+
+# The AWS SDK for Go as a client: a module of its own, which needs the network once.
+compat:
+	@cd test/compat && if $(GO) mod download >/dev/null 2>&1; then \
+		echo "$(GO) test ./... (test/compat)"; $(GO) vet ./... && $(GO) test ./...; \
+	else \
+		echo "compat: SKIPPED, the AWS SDK cannot be downloaded"; \
+	fi
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
