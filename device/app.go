@@ -75,9 +75,24 @@ func (d *Device) connect() {
 	d.flash.Advance(d.model.TLS)
 	id := d.credentials()
 	d.point(PointConnect, int(r.attempts))
-	d.emit(NetOp{Kind: OpConnect, ClientID: id.ThingName, Certificate: id.Certificate, Key: id.Key, CA: id.CA,
-		KeepAlive: d.model.KeepAlive, CleanSession: true})
+	op := NetOp{Kind: OpConnect, ClientID: id.ThingName, Certificate: id.Certificate, Key: id.Key, CA: id.CA,
+		KeepAlive: d.model.KeepAlive, CleanSession: true}
+	if d.old() {
+		op.KeepAlive, op.Ping = keepAlive2018, ping2018
+	}
+	d.emit(op)
 }
+
+// The demo of 2018 (aws/amazon-freertos demos/common/ota/aws_ota_update_demo.c and lib/mqtt/aws_mqtt_agent.c at v1.4.0)
+// tries to connect every second for ever. Once its agent runs it never looks at the connection again: the agent is not
+// told of its end, and nothing reconnects.
+const (
+	keepAlive2018 = 1200 // seconds
+	ping2018      = 300 * time.Second
+	retry2018     = time.Second
+	buffer2018    = 2176 // bytes of an MQTT packet; longer ones are dropped
+	publishHead   = 7    // bytes of a PUBLISH besides topic and payload
+)
 
 // backOff waits before the next attempt: full jitter below a bound that doubles.
 func (d *Device) backOff() {
@@ -87,6 +102,10 @@ func (d *Device) backOff() {
 		bound = d.model.BackoffMax
 	}
 	r.attempts++
+	if d.old() {
+		r.timers[timerConnect] = d.flash.Clock() + retry2018
+		return
+	}
 	r.timers[timerConnect] = d.flash.Clock() + d.jitter(bound)
 }
 
@@ -112,7 +131,7 @@ func (d *Device) joined() {
 	}
 	d.log('I', "mqtt", "connected as %s", r.thing)
 	d.point(PointConnected, 0)
-	if !r.joined {
+	if !r.joined || r.agent.View().State == agent.NotReady {
 		r.joined = true
 		r.agent.Initialise(d)
 		r.agent.Signal(d, agent.Start, nil)
@@ -126,6 +145,12 @@ func (d *Device) left(why string) {
 	r := d.ram
 	r.connected, r.reported = false, false
 	d.log('W', "mqtt", "connection lost: %s", why)
+	if d.old() {
+		if r.agent.View().State == agent.NotReady {
+			d.backOff()
+		}
+		return
+	}
 	r.agent.SuspendAgent(d)
 	d.runAgent()
 	d.backOff()
@@ -133,6 +158,9 @@ func (d *Device) left(why string) {
 
 func (d *Device) received(ev Event) {
 	r := d.ram
+	if d.old() && len(ev.Topic)+len(ev.Payload) > buffer2018-publishHead {
+		return
+	}
 	switch {
 	case strings.HasSuffix(ev.Topic, "/data/cbor"):
 		d.flash.Advance(d.model.CBOR)
@@ -155,14 +183,14 @@ func (d *Device) received(ev Event) {
 // runAgent lets the agent task work off its queue.
 func (d *Device) runAgent() {
 	r := d.ram
-	for r.stage == stageApp && r.agent.View().Queued > 0 && r.agent.View().State != agent.Stopped {
+	for r.stage == stageApp && r.agent.Pending() {
 		r.agent.Process(d, 1)
 		if r.agent.Crash != "" {
 			d.log('E', "panic", "%s", r.agent.Crash)
 			d.restart(bootloader.ProCPU, 0)
 		}
 	}
-	if r.phase == PhaseDownload && r.stage == stageApp && r.agent.View().State == agent.WaitingForJob {
+	if s := r.agent.View().State; r.phase == PhaseDownload && r.stage == stageApp && (s == agent.WaitingForJob || s == agent.Ready) {
 		r.phase = PhaseIdle
 	}
 }

@@ -46,7 +46,7 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(float64(heap()-before)/n, "B/idle")
 		shared := testCloud{file: next}
 		for i := range 256 {
-			shared.blocks = append(shared.blocks, shared.block(i))
+			shared.blocks = append(shared.blocks, shared.block(i, 4096))
 		}
 		for _, d := range devices {
 			d.cloud.job, d.cloud.file, d.cloud.sig, d.cloud.certfile, d.cloud.status = "j", next, sig, LabelCodeSigner, "QUEUED"
@@ -72,7 +72,7 @@ func BenchmarkBlock(b *testing.B) {
 	template := factory(b, st, "lamp-1", old)
 	blocks := make([]Event, 256)
 	for i := range blocks {
-		blocks[i] = Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-1/data/cbor", Payload: cloud.block(i)}
+		blocks[i] = Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-1/data/cbor", Payload: cloud.block(i, 4096)}
 	}
 	open := newBench(b, template, cloud, nil, nil)
 	open.step(Event{Kind: PowerOn})
@@ -111,7 +111,7 @@ func BenchmarkUpdate(b *testing.B) {
 	template := factory(b, st, "lamp-1", old)
 	shared := testCloud{file: next}
 	for i := range 256 {
-		shared.blocks = append(shared.blocks, shared.block(i))
+		shared.blocks = append(shared.blocks, shared.block(i, 4096))
 	}
 	b.ReportAllocs()
 	b.ResetTimer()

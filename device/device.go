@@ -37,7 +37,8 @@ type Device struct {
 	flash     *flashmodel.Flash
 	fuse      efuse.EFuse
 	boot      *bootloader.Config
-	builds    *[2]agent.Config // without and with AllowDowngrade
+	app       *bootloader.Config // as the application's esp_ota_ops sees it
+	builds    *[2]agent.Config   // without and with AllowDowngrade
 	catalogue *firmware.Catalogue
 	hooks     *Hooks
 
@@ -63,16 +64,21 @@ func New(cfg Config) *Device {
 	if cfg.Hooks != nil && cfg.Hooks.Trace != nil {
 		boot.KeepLog = true
 	}
+	app := &boot
+	if p := cfg.Agent.Profile; p != nil && p.Task2018 && boot.Kind != bootloader.AFR2018 {
+		old := boot
+		old.Kind, app = bootloader.AFR2018, &old
+	}
 	plain, lenient := cfg.Agent, cfg.Agent
 	lenient.AllowDowngrade = true
-	return &Device{thing: cfg.Thing, model: model, flash: cfg.Flash, fuse: cfg.EFuse, boot: &boot,
+	return &Device{thing: cfg.Thing, model: model, flash: cfg.Flash, fuse: cfg.EFuse, boot: &boot, app: app,
 		builds: &[2]agent.Config{plain, lenient}, catalogue: cfg.Catalogue, hooks: cfg.Hooks}
 }
 
 // Sibling returns a device without power of the same build and board as d, as it left
 // the factory: with its own name, flash and eFuses, sharing all else.
 func (d *Device) Sibling(thing string, flash *flashmodel.Flash, fuse efuse.EFuse) *Device {
-	return &Device{thing: thing, model: d.model, flash: flash, fuse: fuse, boot: d.boot, builds: d.builds, catalogue: d.catalogue, hooks: d.hooks}
+	return &Device{thing: thing, model: d.model, flash: flash, fuse: fuse, boot: d.boot, app: d.app, builds: d.builds, catalogue: d.catalogue, hooks: d.hooks}
 }
 
 // Clone returns an independent device in the same state, with a fork of the flash. Hooks are shared.

@@ -126,8 +126,8 @@ func appendCBOR(b []byte, major byte, v int) []byte {
 	}
 }
 
-func (c *testCloud) block(index int) []byte {
-	data := c.file[index*4096 : min((index+1)*4096, len(c.file))]
+func (c *testCloud) block(index, size int) []byte {
+	data := c.file[index*size : min((index+1)*size, len(c.file))]
 	b := appendCBOR([]byte{0xa4, 0x61, 'f', 0, 0x61, 'i'}, 0, index)
 	b = appendCBOR(append(b, 0x61, 'l'), 0, len(data))
 	return append(appendCBOR(append(b, 0x61, 'p'), 2, len(data)), data...)
@@ -156,15 +156,19 @@ func (c *testCloud) answer(op NetOp) []Event {
 		case op.Topic == base+"/jobs/$next/get":
 			out = append(out, Event{Kind: Message, Topic: base + "/jobs/$next/get/accepted", Payload: c.document()})
 		case op.Topic == base+"/streams/s-1/get/cbor":
-			if c.blocks == nil {
-				for i := range (len(c.file) + 4095) / 4096 {
-					c.blocks = append(c.blocks, c.block(i))
+			l := op.Payload[bytes.Index(op.Payload, []byte("\x61l"))+3:]
+			if size := int(l[0])<<8 | int(l[1]); c.blocks == nil {
+				for i := range (len(c.file) + size - 1) / size {
+					c.blocks = append(c.blocks, c.block(i, size))
 				}
 			}
+			one := bytes.Contains(op.Payload, []byte("\x61n\x01"))
 			for i, block := range c.blocks {
 				if requested(op.Payload, i) {
 					out = append(out, Event{Kind: Message, Topic: base + "/streams/s-1/data/cbor", Payload: block})
-					break
+					if one {
+						break
+					}
 				}
 			}
 		case op.Topic == base+"/jobs/"+c.job+"/update" && !c.terminal:

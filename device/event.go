@@ -39,7 +39,7 @@ const (
 
 // NetOp is one network operation, in the order the firmware issued it.
 //
-//	OpConnect      ClientID, Certificate, Key, CA, KeepAlive (s), CleanSession
+//	OpConnect      ClientID, Certificate, Key, CA, KeepAlive (s), Ping, CleanSession
 //	OpSubscribe    ID, Topic (filter), QoS
 //	OpUnsubscribe  ID, Topic
 //	OpPublish      ID (0 at QoS 0), Topic, QoS, Payload
@@ -52,6 +52,7 @@ type NetOp struct {
 	CleanSession bool
 	ID           uint16
 	KeepAlive    uint16
+	Ping         time.Duration // of silence before a PINGREQ; 0: the keep-alive
 	At           time.Duration
 	ClientID     string
 	Topic        string

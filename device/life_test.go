@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/bootloader"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/otadata"
 	"github.com/otasim/otasim/flashmodel/partition"
@@ -294,13 +296,83 @@ func TestReleases(t *testing.T) {
 		t.Run(profile.Name, func(t *testing.T) {
 			cloud := offer(t)
 			b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), cloud, nil, nil)
-			cfg := agent.DefaultConfig(profile)
-			b.d.builds = &[2]agent.Config{cfg, cfg}
+			reconfigure(t, b, profile)
 			b.step(Event{Kind: PowerOn})
 			b.run(time.Hour)
 			require.Equal(t, "SUCCEEDED", cloud.status, "%v", cloud.history)
 		})
 	}
+}
+
+// reconfigure gives a factory-new device another release of the agent, and the boot loader and table of its time.
+func reconfigure(t *testing.T, b *bench, profile *agent.Profile) {
+	boot := *b.d.boot
+	if profile.Task2018 {
+		boot.Kind = bootloader.AFR2018
+		table, err := partition.Builtin(testTable)
+		require.NoError(t, err)
+		raw, err := table.Encode(false)
+		require.NoError(t, err)
+		require.NoError(t, b.d.flash.Load(partition.DefaultOffset, raw))
+	}
+	b.d = New(Config{Thing: b.cloud.thing, Flash: b.d.flash, Agent: agent.DefaultConfig(profile), Bootloader: boot, Catalogue: b.d.catalogue, Hooks: b.d.hooks})
+}
+
+// TestDemo2018: the demo of 2018 connects with its own times, and the end of its connection goes unnoticed.
+func TestDemo2018(t *testing.T) {
+	cloud := offer(t)
+	b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), cloud, nil, nil)
+	reconfigure(t, b, agent.AFR140)
+	cloud.refuse = true
+	b.step(Event{Kind: PowerOn})
+	first, _ := b.d.NextWake()
+	b.now = first
+	b.d.Step(b.now, Event{Kind: Wake})
+	ops := b.d.Ops()
+	require.Len(t, ops, 1)
+	require.EqualValues(t, 1200, ops[0].KeepAlive)
+	require.Equal(t, 300*time.Second, ops[0].Ping)
+	for range 3 { // every second, without growing
+		b.step(Event{Kind: ConnectFailed, Err: "refused"})
+		at, ok := b.d.NextWake()
+		require.True(t, ok)
+		require.Equal(t, b.d.BusyUntil()+time.Second, at)
+		b.now = at
+		b.d.Step(b.now, Event{Kind: Wake})
+		b.d.Ops()
+	}
+	cloud.refuse = false
+	b.step(Event{Kind: Connected})
+	require.Equal(t, agent.Ready, b.d.Agent().State)
+	b.queue = nil
+	b.step(Event{Kind: Message, Topic: "$aws/things/lamp-1/jobs/notify-next", Payload: cloud.document()})
+	require.Equal(t, agent.Active, b.d.Agent().State)
+	require.Equal(t, PhaseDownload, b.d.Phase())
+	b.step(Event{Kind: Disconnected, Err: "cut"})
+	require.Equal(t, agent.Active, b.d.Agent().State, "nobody tells the agent")
+	b.run(time.Hour)
+	_, armed := b.d.NextWake()
+	require.False(t, armed, "B2: the stream request fails once and nothing happens any more")
+	require.Equal(t, agent.Active, b.d.Agent().State)
+	require.False(t, b.d.Connected())
+}
+
+// TestBuffer2018: an MQTT packet that is longer than the buffer is not received.
+func TestBuffer2018(t *testing.T) {
+	cloud := offer(t)
+	b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), cloud, nil, nil)
+	reconfigure(t, b, agent.AFR140)
+	b.step(Event{Kind: PowerOn})
+	cloud.job = ""
+	b.run(time.Minute)
+	cloud.job = "fw-1"
+	topic := "$aws/things/lamp-1/jobs/notify-next"
+	doc := cloud.document()
+	long := append(append([]byte(nil), doc...), bytes.Repeat([]byte{' '}, 2176-7-len(topic)-len(doc)+1)...)
+	b.d.Step(b.now, Event{Kind: Message, Topic: topic, Payload: long})
+	require.Equal(t, agent.Ready, b.d.Agent().State)
+	b.d.Step(b.now, Event{Kind: Message, Topic: topic, Payload: long[:len(long)-1]})
+	require.Equal(t, agent.Active, b.d.Agent().State)
 }
 
 func FuzzParsePoint(f *testing.F) {

@@ -14,6 +14,17 @@ import (
 
 func (d *Device) dead() bool { return d.ram.stage != stageApp }
 
+// old reports whether the agent of 2018 and its demo run.
+func (d *Device) old() bool { return d.builds[0].Profile.Task2018 }
+
+// status is a result of the platform layer in the numbers of its generation.
+func (d *Device) status(s agent.PALStatus) agent.PALStatus {
+	if d.old() && s != 0 {
+		return s.Of2018()
+	}
+	return s
+}
+
 // Subscribe implements agent.Port.
 func (d *Device) Subscribe(qos byte, topic string) bool {
 	if d.dead() || !d.ram.connected {
@@ -110,7 +121,7 @@ func (d *Device) CreateFile(f *agent.File) agent.PALStatus {
 	}
 	r.phase = PhaseDownload
 	d.point(PointSlotErase, 0)
-	status := r.pal.Create(f)
+	status := d.status(r.pal.Create(f))
 	if status == 0 {
 		d.log('I', "ota_pal", "writing %d bytes to %s at 0x%x", f.Size, r.pal.Slot().Label, r.pal.Slot().Offset)
 	} else {
@@ -138,7 +149,7 @@ func (d *Device) CloseFile(f *agent.File) agent.PALStatus {
 	d.point(PointDownloadComplete, 0)
 	r.phase = PhaseVerify
 	d.point(PointVerify, 0)
-	status := r.pal.Close(f, d.signer(f.Cert.S))
+	status := d.status(r.pal.Close(f, d.signer(f.Cert.S)))
 	if status == 0 {
 		d.log('I', "ota_pal", "signature of %d bytes is good", f.Size)
 	} else {
@@ -190,6 +201,7 @@ func (d *Device) SetPlatformState(_ *agent.File, s agent.ImageState) agent.PALSt
 		return agent.PALCommitFailed
 	}
 	status, decided := r.pal.SetState(s)
+	status = d.status(status)
 	if decided {
 		r.timers[timerWatchdog] = unarmed
 		if s == agent.ImageAccepted {

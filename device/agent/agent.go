@@ -14,10 +14,15 @@ type Config struct {
 	HeapBuffers      bool   // the application supplies no buffers
 	PrimaryHTTP      bool   // HTTP is preferred when a job offers both protocols
 	AllowDowngrade   bool   // skip the version check
+	Asserts          bool   // assertions are compiled in
 }
 
-// DefaultConfig returns the library's defaults for 4 KiB blocks with the given profile.
+// DefaultConfig returns the defaults of the profile's release: 4 KiB blocks with the library, 1 KiB in 2018.
 func DefaultConfig(p *Profile) Config {
+	if p.Task2018 {
+		return Config{Profile: p, Log2Block: 10, RequestMs: 2500, SelfTestMs: 16000, MomentumLimit: 32, StatusEvery: 64,
+			QueueLength: 6, HeapBuffers: true}
+	}
 	return Config{Profile: p, Log2Block: 12, BlocksPerRequest: 1, RequestMs: 10000, SelfTestMs: 16000,
 		MomentumLimit: 32, StatusEvery: 64, QueueLength: 20}
 }
@@ -66,14 +71,23 @@ type Agent struct {
 	queue     []message
 	topic     string // of the next stream request
 	tail      []byte // what the decode buffer holds of earlier blocks
+	afr       afr
 
-	// Crash says that the agent's program died of a defect: a null pointer. The device restarts.
+	// Crash says that the agent's program died of a defect: a null pointer, a failed assertion. The device restarts.
 	Crash string
 }
 
 // New returns an agent that has not been initialised: state Stopped.
 func New(cfg *Config, thing string, version uint32) Agent {
 	a := Agent{cfg: cfg, thing: thing, version: version, state: Stopped, expected: 1}
+	if p := cfg.Profile; p.Task2018 {
+		a.state = NotReady
+		if len(thing) > p.ThingNameMax {
+			a.thing = "" // not stored
+		}
+		a.file.clear(true)
+		return a
+	}
 	a.wipeBuffers()
 	return a
 }
@@ -110,6 +124,9 @@ func (a *Agent) enter(s State) { a.state = s }
 
 // Initialise prepares a stopped agent; while it runs only the statistics are cleared.
 func (a *Agent) Initialise(p Port) Err {
+	if a.cfg.Profile.Task2018 {
+		return ErrNone // the 2018 agent prepares itself when its task starts
+	}
 	if a.state != Stopped {
 		a.stats = Statistics{}
 		return ErrNone
@@ -133,6 +150,9 @@ func (a *Agent) Initialise(p Port) Err {
 
 // Signal posts an event. It fails when the agent is stopped or its queue is full; the data of a message is then not the agent's.
 func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
+	if a.cfg.Profile.Task2018 {
+		return a.signal2018(p, id, data)
+	}
 	if a.state == Stopped {
 		if !a.cfg.Profile.ShutdownWipes {
 			return false
@@ -161,6 +181,13 @@ func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
 
 // Process handles up to limit queued events, all of them when limit is negative.
 func (a *Agent) Process(p Port, limit int) {
+	if a.cfg.Profile.Task2018 {
+		for limit != 0 && a.Pending() {
+			a.step2018(p)
+			limit--
+		}
+		return
+	}
 	for a.state != Stopped && limit != 0 && a.Crash == "" {
 		if len(a.queue) == 0 {
 			return
@@ -168,13 +195,25 @@ func (a *Agent) Process(p Port, limit int) {
 		if a.state == Init {
 			a.enter(Ready)
 		}
-		m := a.queue[0]
-		n := copy(a.queue, a.queue[1:])
-		a.queue[n] = message{}
-		a.queue = a.queue[:n]
-		a.dispatch(p, m)
+		a.dispatch(p, a.pop())
 		limit--
 	}
+}
+
+// Pending reports whether there is something to process.
+func (a *Agent) Pending() bool {
+	if a.cfg.Profile.Task2018 {
+		return a.afr.bits != 0 || a.afr.draining
+	}
+	return len(a.queue) > 0 && a.state != Stopped && a.Crash == ""
+}
+
+func (a *Agent) pop() message {
+	m := a.queue[0]
+	n := copy(a.queue, a.queue[1:])
+	a.queue[n] = message{}
+	a.queue = a.queue[:n]
+	return m
 }
 
 func (a *Agent) dispatch(p Port, m message) {
@@ -209,7 +248,7 @@ func (a *Agent) Expired(p Port, t Timer) {
 
 // SuspendAgent asks the agent to stop reacting until ResumeAgent.
 func (a *Agent) SuspendAgent(p Port) Err {
-	if a.state == Stopped {
+	if a.state == Stopped || a.cfg.Profile.Task2018 {
 		return ErrAgentStopped
 	}
 	p.StopTimer(TimerRequest)
@@ -224,7 +263,7 @@ func (a *Agent) SuspendAgent(p Port) Err {
 
 // ResumeAgent asks a suspended agent to fetch its job again.
 func (a *Agent) ResumeAgent(p Port) Err {
-	if a.state == Stopped {
+	if a.state == Stopped || a.cfg.Profile.Task2018 {
 		return ErrAgentStopped
 	}
 	if !a.cfg.Profile.TimersOutlive {
@@ -241,6 +280,12 @@ func (a *Agent) ResumeAgent(p Port) Err {
 
 // CheckForUpdate asks for the next job.
 func (a *Agent) CheckForUpdate(p Port) Err {
+	if a.cfg.Profile.Task2018 {
+		if !a.askOnce(p) {
+			return afrPublishFailed
+		}
+		return ErrNone
+	}
 	if !a.Signal(p, RequestJobDocument, nil) {
 		return ErrSignalEventFailed
 	}
@@ -249,7 +294,11 @@ func (a *Agent) CheckForUpdate(p Port) Err {
 
 // Activate starts the new image; on a device it does not return.
 func (a *Agent) Activate(p Port) Err {
-	if p.ActivateImage(&a.file).Main() != 0 {
+	status := p.ActivateImage(&a.file)
+	switch {
+	case a.cfg.Profile.Task2018:
+		return Err(status)
+	case status.Main() != 0:
 		return ErrActivateFailed
 	}
 	return ErrNone
@@ -257,6 +306,10 @@ func (a *Agent) Activate(p Port) Err {
 
 // ShutdownAgent asks the agent to stop for good.
 func (a *Agent) ShutdownAgent(p Port, unsubscribe bool) {
+	if a.cfg.Profile.Task2018 {
+		a.signal2018(p, Shutdown, nil)
+		return
+	}
 	if a.state != Stopped && a.state != ShuttingDown {
 		if a.cfg.Profile.ShutdownStopsEarly {
 			deleteTimers(p)
@@ -268,6 +321,9 @@ func (a *Agent) ShutdownAgent(p Port, unsubscribe bool) {
 
 // SetImageState is the application's verdict: accepted, rejected, or aborted by the user.
 func (a *Agent) SetImageState(p Port, s ImageState) Err {
+	if a.cfg.Profile.Task2018 {
+		return a.setVerdict2018(p, s)
+	}
 	switch s {
 	case ImageAborted:
 		if !a.Signal(p, UserAbort, nil) {

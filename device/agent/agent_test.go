@@ -137,7 +137,10 @@ func (p *fake) Alloc() bool       { return true }
 // handler fails, stays; any other pair stays and does nothing but release a message's buffer.
 func TestTable(t *testing.T) {
 	for _, profile := range Profiles {
-		for s := Init; s < anyState; s++ {
+		if profile.Task2018 {
+			continue // TestTable2018
+		}
+		for s := Init; s <= Stopped; s++ {
 			for e := range eventCount {
 				t.Run(fmt.Sprintf("%s/%v/%v", profile.Name, s, e), func(t *testing.T) {
 					p := &fake{cfg: DefaultConfig(profile), platform: PlatformValid, written: map[uint32]bool{}}
@@ -191,7 +194,7 @@ func play(profile *Profile, script []byte) []string {
 		case 0, 1, 2:
 			a.Signal(p, ReceivedJobDocument, scriptDocs[int(arg)%len(scriptDocs)])
 		case 3, 4, 5, 6:
-			if a.state != WaitingForFileBlock || len(a.file.bitmap) == 0 {
+			if a.state != WaitingForFileBlock && !a.afr.open || len(a.file.bitmap) == 0 {
 				a.Signal(p, ReceivedFileBlock, []byte{0xa0})
 				break
 			}

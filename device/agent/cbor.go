@@ -67,13 +67,21 @@ type Block struct {
 // DecodeBlock reads a stream data message: a map with "f", "i", "l" integers and "p" byte string, in any order and
 // with anything else besides. Integers are cut to 32 bits. A payload of more than capacity bytes is an error.
 // Source: source/ota_cbor.c on tinyCBOR 0.5.4.
-func DecodeBlock(msg []byte, capacity int) (Block, error) {
+func DecodeBlock(msg []byte, capacity int) (Block, error) { return decodeBlock(msg, capacity, true) }
+
+// DecodeBlock2018 reads a stream data message as the 2018 agent does: with a payload of any size, and without looking
+// at what follows the last key it needs, such as entries that the map announces and does not have.
+func DecodeBlock2018(msg []byte) (Block, error) { return decodeBlock(msg, len(msg), false) }
+
+func decodeBlock(msg []byte, capacity int, whole bool) (Block, error) {
 	var b Block
 	if len(msg) == 0 || msg[0]>>5 != 5 {
 		return b, fmt.Errorf("%w: not a map", ErrCBOR)
 	}
-	if _, err := skip(msg, 0, 0); err != nil {
-		return b, err
+	if whole {
+		if _, err := skip(msg, 0, 0); err != nil {
+			return b, err
+		}
 	}
 	f, err := findKey(msg, 'f')
 	if err != nil {

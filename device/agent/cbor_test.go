@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,61 +68,6 @@ func TestDecodeBlock(t *testing.T) {
 	}
 	_, err := DecodeBlock([]byte("\xa4\x61f\x00\x61i\x00\x61l\x05\x61p\x45abcde"), 4)
 	require.ErrorIs(t, err, ErrCBOR, "payload longer than the buffer")
-}
-
-func TestCBORVectors(t *testing.T) {
-	total, good := 0, 0
-	eachVector(t, "cbor.jsonl.gz", func(line []byte) {
-		var v struct {
-			ID, Kind, Name, Token, Bitmap, Hex string
-			FileID                             int64 `json:"file_id"`
-			BlockSize                          int64 `json:"block_size"`
-			Offset                             int64
-			N                                  int64
-			Buffer, Cap                        int
-			Out                                map[string]json.RawMessage
-		}
-		require.NoError(t, json.Unmarshal(line, &v))
-		total++
-		ok := true
-		if v.Kind == "encode" {
-			bitmap, _ := hex.DecodeString(v.Bitmap)
-			for profile, n := range map[string]int64{"v3": int64(uint32(v.N)), "afr-v1.4.0": -1} {
-				var want *string
-				require.NoError(t, json.Unmarshal(v.Out[profile], &want))
-				got := AppendStreamRequest(nil, v.Token, int32(v.FileID), int32(v.BlockSize), int32(v.Offset), bitmap, n)
-				fits := len(got) <= v.Buffer
-				if fits != (want != nil) || fits && *want != hex.EncodeToString(got) {
-					ok = false
-					t.Errorf("%s %s %s: got %x (%d) want %v", v.ID, v.Name, profile, got, len(got), deref(want))
-				}
-			}
-		} else {
-			msg, _ := hex.DecodeString(v.Hex)
-			var want struct {
-				Ok      int
-				F, I, L int32
-				P       string
-			}
-			require.NoError(t, json.Unmarshal(v.Out["v3"], &want))
-			got, err := DecodeBlock(msg, v.Cap)
-			if (err == nil) != (want.Ok == 1) || err == nil && (got.File != want.F || got.Index != want.I || got.Size != want.L || hex.EncodeToString(got.Payload) != want.P) {
-				ok = false
-				t.Errorf("%s %s: %s got %+v %v want %+v", v.ID, v.Name, v.Hex, got, err, want)
-			}
-		}
-		if ok {
-			good++
-		}
-	})
-	t.Logf("cbor %d/%d", good, total)
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return "null"
-	}
-	return *s
 }
 
 func FuzzDecodeBlock(f *testing.F) {

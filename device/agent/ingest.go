@@ -20,6 +20,9 @@ const (
 
 func (a *Agent) processData(p Port, m message) Err {
 	result, status := a.ingest(p, m.data)
+	if a.Crash != "" {
+		return ErrNone
+	}
 	err := ErrNone
 	switch {
 	case result == ingestUnexpectedBlock && !a.cfg.Profile.LateBlockFails:
@@ -130,6 +133,9 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 	f.bitmap[index/8] &^= 1 << (index % 8)
 	f.Remaining--
 	if f.Remaining > 0 {
+		if a.cfg.Asserts && a.cfg.Profile.ShortBlockAsserts && size != blockSize {
+			a.Crash = "assertion failed: a short block before the last one"
+		}
 		return ingestAccepted, 0
 	}
 	p.StopTimer(TimerRequest)

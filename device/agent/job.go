@@ -92,14 +92,7 @@ func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
 		return &a.file, false
 	}
 	blocks := a.blocks()
-	bytes := int((blocks + 7) / 8)
-	a.file.bitmap = make([]byte, bytes)
-	for i := range a.file.bitmap {
-		a.file.bitmap[i] = 0xff
-	}
-	if rest := blocks % 8; rest != 0 {
-		a.file.bitmap[bytes-1] = 1<<rest - 1
-	}
+	a.file.bitmap = wholeBitmap(blocks)
 	a.file.Remaining = blocks
 	if status := p.CreateFile(&a.file); status.Main() != 0 {
 		a.setImageState(p, ImageAborted, uint32(status))
@@ -107,6 +100,18 @@ func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
 		return nil, false
 	}
 	return &a.file, false
+}
+
+// wholeBitmap has a bit for each of so many blocks.
+func wholeBitmap(blocks uint32) []byte {
+	b := make([]byte, (uint64(blocks)+7)/8)
+	for i := range b {
+		b[i] = 0xff
+	}
+	if rest := blocks % 8; rest != 0 {
+		b[len(b)-1] = 1<<rest - 1
+	}
+	return b
 }
 
 // jobKind is what a document turned out to be.
@@ -279,6 +284,9 @@ func (a *Agent) customJob(p Port, doc []byte) {
 		return
 	}
 	verdict := p.Callback(a, CallbackParseCustomJob, Info{Job: string(id), JobNull: a.cfg.Profile.CustomJobNull, Document: body})
+	if _, ours := body.search("afr_ota"); !ours && !verdict.Claimed && !a.cfg.Profile.FailsForeignJobs {
+		return
+	}
 	a.copyJobID(string(id), verdict.Claimed && a.cfg.Profile.JobIDSplice)
 	if verdict.Claimed {
 		a.endCustomJob(p, verdict)

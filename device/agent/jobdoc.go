@@ -200,6 +200,17 @@ func cString(b []byte) string {
 // parseUint reads a number as the C library's strtoul with base 0 does: white space, sign, 0x, leading 0 for octal.
 // It must end where the text ends. What was read so far is returned even if it does not.
 func parseUint(b []byte) (uint32, bool) {
+	v, whole, overflow := strtoul(b)
+	return v, whole && !overflow
+}
+
+// parseLong is parseUint for a program that does not look whether the number was too large.
+func parseLong(b []byte) (uint32, bool) {
+	v, whole, _ := strtoul(b)
+	return v, whole
+}
+
+func strtoul(b []byte) (value uint32, whole, overflowed bool) {
 	i := 0
 	for i < len(b) && (b[i] == ' ' || b[i] >= '\t' && b[i] <= '\r') {
 		i++
@@ -232,13 +243,27 @@ func parseUint(b []byte) (uint32, bool) {
 		i++
 	}
 	if i == start {
-		return 0, len(b) == 0
+		return 0, len(b) == 0, false
 	}
-	if overflow {
-		return math.MaxUint32, false
-	}
-	if negative {
+	if negative && !overflow {
 		v = -v
 	}
-	return uint32(v), i == len(b)
+	return uint32(v), i == len(b), overflow
+}
+
+// Reading is what the document reader alone makes of a job document.
+type Reading struct {
+	JSON     bool // valid JSON, as the reader judges
+	Err      ParseErr
+	Received uint32 // bits of the model's parameters that were found
+	File     File   // values as they stood when reading stopped
+}
+
+// ReadDocument reads a job document into an empty file context, as the library does with the application's buffers.
+func ReadDocument(doc []byte, p *Profile) Reading {
+	cfg := DefaultConfig(p)
+	r := Reading{JSON: jsonText(doc).valid()}
+	res := parseDocument(doc, &r.File, &cfg, nil)
+	r.Err, r.Received = res.err, res.received
+	return r
 }

@@ -3,7 +3,7 @@ package agent
 // State is the agent's state, numbered as the library numbers them.
 type State uint8
 
-// The states of the v3 library.
+// The states of the v3 library, then those that only the 2018 agent has besides Ready.
 const (
 	Init State = iota
 	Ready
@@ -16,13 +16,26 @@ const (
 	Suspended
 	ShuttingDown
 	Stopped
+	NotReady // of the 2018 agent: its task does not run
+	Active   // of the 2018 agent: a file is open
 	anyState
 )
 
 var stateNames = [...]string{"Init", "Ready", "RequestingJob", "WaitingForJob", "CreatingFile", "RequestingFileBlock",
-	"WaitingForFileBlock", "ClosingFile", "Suspended", "ShuttingDown", "Stopped", "All"}
+	"WaitingForFileBlock", "ClosingFile", "Suspended", "ShuttingDown", "Stopped", "NotReady", "Active", "All"}
 
 func (s State) String() string { return stateNames[s] }
+
+// Number2018 is the number of a state in the 2018 agent.
+func (s State) Number2018() int {
+	switch s {
+	case Ready:
+		return 1
+	case Active:
+		return 2
+	}
+	return 0
+}
 
 // EventID names what the agent is asked to process.
 type EventID uint8
@@ -146,6 +159,16 @@ const (
 	PALFileAbort      PALStatus = 0xed << 24
 	PALFileClose      PALStatus = 0xee << 24
 )
+
+// codes2018 are the main codes of 2018.
+var codes2018 = map[PALStatus]PALStatus{
+	PALSignature: 0x01 << 24, PALBadSignerCert: 0x02 << 24, PALActivateFailed: 0x04 << 24, PALCommitFailed: 0x05 << 24,
+	PALBadImageState: 0x09 << 24, PALFileAbort: 0x10 << 24, PALFileClose: 0x11 << 24, PALFileCreate: 0x12 << 24, PALFileTooLarge: 0x14 << 24,
+	PALUninitialized: 0xff << 24,
+}
+
+// Of2018 is the same result as the platform layer of 2018 numbers it.
+func (s PALStatus) Of2018() PALStatus { return codes2018[s&^0xffffff] | s&0xffffff }
 
 // Main returns the main code, 0 for success.
 func (s PALStatus) Main() uint32 { return uint32(s >> 24) }

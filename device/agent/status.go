@@ -40,6 +40,14 @@ func hex8(v uint32) string {
 	return string(b[:])
 }
 
+// hex prints a version number.
+func (a *Agent) hex(v uint32) string {
+	if a.cfg.Profile.ShortTexts {
+		return "0x" + strconv.FormatUint(uint64(v), 16)
+	}
+	return hex8(v)
+}
+
 // versionText prints major(8) minor(8) build(16).
 func (a *Agent) versionText(v uint32) string {
 	return a.decimal(v>>24) + "." + a.decimal(v>>16&0xff) + "." + a.decimal(v&0xffff)
@@ -72,12 +80,16 @@ func (a *Agent) updateStatus(p Port, status Status, reason, sub uint32) bool {
 			qos = 0
 			text += `"receive":"` + a.decimal(received) + "/" + a.decimal(total) + `"}}`
 		case ReasonSigCheckPassed:
-			text += `"self_test":"ready","updatedBy":"` + hex8(a.version) + `"}}`
+			text += `"self_test":"ready","updatedBy":"` + a.hex(a.version) + `"}}`
 		default:
-			text += `"self_test":"active","updatedBy":"` + hex8(a.version) + `"}}`
+			text += `"self_test":"active","updatedBy":"` + a.hex(a.version) + `"}}`
 		}
 	case StatusSucceeded:
-		text = `{"status":"SUCCEEDED","statusDetails":{"reason":"accepted  v` + a.versionText(sub)
+		text = `{"status":"SUCCEEDED","statusDetails":{"reason":"accepted `
+		if !profile.ShortTexts {
+			text += " "
+		}
+		text += "v" + a.versionText(sub)
 		if !profile.NoUpdatedBy {
 			text += `","updatedBy":"  v` + a.versionText(a.file.UpdatedBy)
 		}
@@ -99,5 +111,10 @@ func (a *Agent) updateStatus(p Port, status Status, reason, sub uint32) bool {
 		}
 		text += `"}}`
 	}
-	return p.Publish(qos, a.topicOf("/jobs/"+a.job+"/update"), []byte(text))
+	job := a.job
+	if profile.Task2018 && !a.afr.hasJob {
+		job = "(null)" // as the C library prints a null pointer
+	}
+	topic := a.topicOf("/jobs/" + job + "/update")
+	return a.fits(topic) && p.Publish(qos, topic, []byte(text))
 }

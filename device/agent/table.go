@@ -71,6 +71,9 @@ var lookups = [2][2]*lookup{
 
 // table returns the profile's transitions.
 func (p *Profile) table() *lookup {
+	if p.Task2018 {
+		return afrLookup
+	}
 	ask, giveUp := 1, 1
 	if p.DeafWhileWaiting {
 		ask = 0

@@ -4,7 +4,7 @@
 //	                                        \_____ 80-byte signature trailer ____/
 //
 // It acts through device/otaops and the flash model only. Source: aws/amazon-freertos
-// vendors/espressif/boards/ports/ota_pal_for_aws.
+// vendors/espressif/boards/ports/ota_pal_for_aws, and lib/ota/portable/espressif of 2018, which differs in what Ops does.
 package pal
 
 import (
@@ -38,6 +38,8 @@ type PAL struct {
 	Ops   *otaops.Ops
 	Flash *flashmodel.Flash
 	Costs Costs
+	// KeepsTrailerRoom refuses a file that leaves no room for the trailer before the slot is erased. The ports do not.
+	KeepsTrailerRoom bool
 
 	slot    partition.Record
 	handle  otaops.Handle
@@ -51,6 +53,9 @@ func (p *PAL) Create(f *agent.File) agent.PALStatus {
 	slot, err := p.Ops.NextUpdate(nil)
 	if err != otaops.OK || slot == nil || f.Path.Null {
 		return agent.PALFileCreate
+	}
+	if p.KeepsTrailerRoom && uint64(f.Size)+TrailerSize > uint64(slot.Size) {
+		return agent.PALFileTooLarge
 	}
 	handle, err := p.Ops.Begin(slot, otaops.SizeUnknown)
 	if err != otaops.OK {

@@ -198,6 +198,9 @@ func (c *Client) Receive(now, wall time.Duration, epoch time.Time, f protocol.Fr
 		}
 		c.state = connecting
 		c.keepAlive = time.Duration(c.op.KeepAlive) * time.Second
+		if c.op.Ping > 0 {
+			c.keepAlive = c.op.Ping
+		}
 		return c.send(out, now, protocol.Encode(&protocol.Packet{Type: protocol.Connect, ClientID: c.op.ClientID, CleanSession: c.op.CleanSession, KeepAlive: c.op.KeepAlive}))
 	case f.Kind != protocol.FrameMQTT || c.state < connecting:
 		return out

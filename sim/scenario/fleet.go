@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -165,11 +164,7 @@ func (b *builder) deviceNames(f *file.Device, g *file.Group, d *Device) {
 		for _, p := range agent.Profiles {
 			known = append(known, p.Name)
 		}
-		if slices.Contains([]string{"afr-v1.4.0", "afr-v1.4.2"}, d.Agent) {
-			b.fail(f.Agent.Node, "one of "+strings.Join(known, ", "), "agent %q is not supported by this version", d.Agent)
-		} else {
-			b.unknown(f.Agent.Node, "agent", d.Agent, known)
-		}
+		b.unknown(f.Agent.Node, "agent", d.Agent, known)
 	}
 	if f.Otaconfig.Log2FileBlockSize.Node != nil && f.Otaconfig.MaxNumDataBuffers.Node != nil &&
 		f.Otaconfig.MaxNumBlocksRequest.Value > 4*f.Otaconfig.MaxNumDataBuffers.Value {

@@ -154,7 +154,6 @@ var edits = []struct{ old, new, message string }{
 	{"scheme: sig-sha256-ecdsa", "scheme: secure-boot-v2-rsa3072", "not supported by this version"},
 	{"scheme: sig-sha256-ecdsa", "scheme: sig-sha256-ecdsa, file: nokey.pem", "no such file"},
 	{"agent: ideal", "agent: ota-mian", `unknown agent "ota-mian"`},
-	{"agent: ideal", "agent: afr-v1.4.2", "not supported by this version"},
 	{"CONFIG_SECURE_BOOT_V2_ENABLED: n", "CONFIG_SECURE_BOOT_V2_ENABLED: y", "not supported by this version"},
 	{"CONFIG_PARTITION_TABLE_OFFSET: 0x9000", "CONFIG_PARTITION_TABLE_OFFSET: 0x9001", "multiple of 0x1000"},
 	{"CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: y", "CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: n", "ANTI_ROLLBACK needs"},

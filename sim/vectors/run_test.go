@@ -32,6 +32,8 @@ func TestVectors(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out.String(), "flash/boot_rb0_ar0 ")
 	require.Contains(t, out.String(), "flash/ota_ops_idf5_rb1_ar1 ")
+	require.Contains(t, out.String(), "agent/traces-afr-v1.4.0 ")
+	require.Contains(t, out.String(), "agent/jobdocs ")
 	for line := range strings.Lines(out.String()) {
 		require.Regexp(t, `^(flash|agent)/[^ ]+ (\d+)/\d+\n$`, line)
 	}

@@ -3,6 +3,7 @@ package vectors
 import (
 	"encoding/json"
 
+	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
 )
 
@@ -36,4 +37,11 @@ var Suites = []Suite{
 	{File: "flash/image_info_upstream", Replay: replayImageInfo, Needs: []string{"upstream_files"}},
 	{File: "flash/secure_sign", Replay: replaySign, Needs: []string{"keys"}},
 	{File: "flash/secure_verify", Replay: replayVerify, Needs: []string{"keys"}},
+	{File: "agent/traces-afr-v1.4.0", Replay: replayTrace(agent.AFR140)},
+	{File: "agent/traces-ota-v3.0.0", Replay: replayTrace(agent.V300)},
+	{File: "agent/traces-ota-b36db646", Replay: replayTrace(agent.B36DB646)},
+	{File: "agent/traces-ota-v3.4.1", Replay: replayTrace(agent.V341)},
+	{File: "agent/traces-ota-main", Replay: replayTrace(agent.Main)},
+	{File: "agent/jobdocs", Replay: replayJobDocument},
+	{File: "agent/cbor", Replay: replayCBOR},
 }

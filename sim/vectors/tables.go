@@ -5,6 +5,8 @@
 //	DIR/flash/keys.jsonl
 //	DIR/flash/upstream_files.jsonl
 //	DIR/flash/<suite>.jsonl[.gz]   one JSON object a line, one vector each
+//	DIR/agent/shared_docs.json     job documents that traces refer to
+//	DIR/agent/<suite>.jsonl[.gz]
 package vectors
 
 import (
@@ -40,6 +42,8 @@ type Tables struct {
 	Images   map[string]Image
 	Keys     map[string]json.RawMessage
 	Upstream map[string]json.RawMessage
+
+	Documents map[string]document // job documents by ref
 }
 
 // LoadTables reads the tables of DIR/flash; absent ones stay nil.
@@ -51,7 +55,29 @@ func LoadTables(dir string) (*Tables, error) {
 	if err := loadTable(dir, "flash/keys", &t.Keys); err != nil {
 		return nil, err
 	}
+	if err := t.loadDocuments(filepath.Join(dir, "agent", "shared_docs.json")); err != nil {
+		return nil, err
+	}
 	return t, loadTable(dir, "flash/upstream_files", &t.Upstream)
+}
+
+func (t *Tables) loadDocuments(path string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var list []document
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", path, err)
+	}
+	t.Documents = map[string]document{}
+	for _, d := range list {
+		t.Documents[d.Ref] = d
+	}
+	return nil
 }
 
 // has reports whether the named table was found.

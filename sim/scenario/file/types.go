@@ -127,7 +127,7 @@ type Device struct {
 	Firmware Label `json:"firmware"`
 	// Name of a network.
 	Network String `json:"network"`
-	// Release of the OTA agent.
+	// Release of the OTA agent: ideal (no known defect), ota-main, ota-v3.4.1, ota-b36db646, ota-v3.0.0 (the library), afr-v1.4.2 or afr-v1.4.0 (Amazon FreeRTOS 2018 with its demo, which never reconnects).
 	Agent String `json:"agent"`
 	// secure_version already burnt into the eFuse; that of the firmware if absent and anti-rollback is on.
 	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
