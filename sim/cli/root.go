@@ -138,7 +138,7 @@ byte-accurate flash, in virtual time and reproducible from a seed.`,
 		return usage("--color %s: one of auto, always, never", c.color)
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(c.runCommand(), c.validateCommand(), c.initCommand(), c.schemaCommand(), c.explainCommand(), c.flashCommand(), c.imageCommand(), c.versionCommand())
+	root.AddCommand(c.runCommand(), c.validateCommand(), c.initCommand(), c.schemaCommand(), c.explainCommand(), c.flashCommand(), c.imageCommand(), c.serveCommand(), c.versionCommand())
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	root.Args = func(cmd *cobra.Command, args []string) error {

@@ -1,0 +1,77 @@
+package serve
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/api"
+	"github.com/otasim/otasim/sim/live"
+)
+
+// A machine is a cloud together with the rule by which time passes in it: what is
+// due happens at exactly the time it is due, before any later call. So the calls
+// that change the cloud, with their times, decide everything.
+type machine struct {
+	cloud   *cloud.Cloud
+	options api.Options
+	last    time.Time // of what last changed the cloud
+	// retained messages by topic, of those that were replayed.
+	retained map[string]live.Retained
+}
+
+// settle does what is due up to now.
+func (m *machine) settle(now time.Time) {
+	for {
+		due, ok := m.cloud.NextWake()
+		if !ok || due.After(now) {
+			return
+		}
+		if due.Before(m.last) {
+			due = m.last
+		}
+		m.last = due
+		m.cloud.Wake(due)
+	}
+}
+
+// replay repeats a recorded call, which succeeded then and must now.
+func (m *machine) replay(r *record) error {
+	now := time.Unix(0, r.Time).UTC()
+	m.settle(now)
+	m.last = now
+	defer m.cloud.Deliveries() // they were carried out then
+	if r.Retain {
+		if len(r.Body) == 0 {
+			delete(m.retained, r.Topic)
+		} else {
+			m.retained[r.Topic] = live.Retained{Topic: r.Topic, Payload: r.Body, QoS: r.QoS}
+		}
+		return nil
+	}
+	if r.Service == "" {
+		if answers, _ := m.cloud.Handle(now, r.Client, r.Topic, r.Body); !accepted(answers) {
+			return fmt.Errorf("%w: %.80q is refused, which was accepted: another version of otasim wrote it", ErrJournal, r.Topic)
+		}
+		return nil
+	}
+	call := &api.Call{Service: r.Service, Method: r.Method, Target: r.Target, Header: http.Header(r.Header), Body: r.Body}
+	m.cloud.SetTime(now)
+	if err := api.Replay(now, m.cloud, m.options, call); err != nil {
+		return fmt.Errorf("%w: %s %.80q fails, which succeeded: another version of otasim wrote it: %w", ErrJournal, r.Method, r.Target, err)
+	}
+	return nil
+}
+
+// changes reports whether a message on a reserved topic may have changed the cloud:
+// one of the two writes of the Jobs API, if it was accepted.
+func changes(topic string, answers []cloud.Delivery) bool {
+	_, rest, ok := strings.Cut(topic, "/jobs/")
+	return ok && (rest == "start-next" || strings.HasSuffix(rest, "/update")) && accepted(answers)
+}
+
+func accepted(answers []cloud.Delivery) bool {
+	return len(answers) == 1 && strings.HasSuffix(answers[0].Topic, "/accepted")
+}
