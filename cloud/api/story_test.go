@@ -186,3 +186,15 @@ func (f *fixture) replay() {
 		require.Equal(f.t, text(f.t, want), text(f.t, got), q[1])
 	}
 }
+
+// The table of the documentation has every operation.
+func TestCoverageTable(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/aws-coverage.md")
+	require.NoError(t, err)
+	words := strings.FieldsFunc(string(doc), func(r rune) bool { return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", r) })
+	for _, list := range operations {
+		for _, o := range list {
+			require.Contains(t, words, o.name)
+		}
+	}
+}
