@@ -22,7 +22,7 @@ type operation struct {
 
 // operations of the REST services by signing name.
 var operations = map[string][]operation{
-	IoT: slices.Concat(thingOperations, groupOperations, certificateOperations, policyOperations,
+	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, certificateOperations, policyOperations,
 		jobOperations, streamOperations, otaOperations),
 	JobsData: jobsDataOperations,
 	IoTData:  dataOperations,

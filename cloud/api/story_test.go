@@ -191,7 +191,9 @@ func (f *fixture) replay() {
 func TestCoverageTable(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/aws-coverage.md")
 	require.NoError(t, err)
-	words := strings.FieldsFunc(string(doc), func(r rune) bool { return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", r) })
+	words := strings.FieldsFunc(string(doc), func(r rune) bool {
+		return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", r)
+	})
 	for _, list := range operations {
 		for _, o := range list {
 			require.Contains(t, words, o.name)

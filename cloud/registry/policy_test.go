@@ -14,7 +14,9 @@ import (
 // its own, in group g below group top, and the given policy attached.
 func world(t testing.TB, document string) (*Registry, *Certificate) {
 	r := New(realm, aws.Seed{1})
-	_, err := r.CreateThing("t1", "sensor", map[string]string{"site": "rome"})
+	_, err := r.CreateThingType(epoch, "sensor", ThingTypeProperties{})
+	require.NoError(t, err)
+	_, err = r.CreateThing("t1", "sensor", map[string]string{"site": "rome"})
 	require.NoError(t, err)
 	for _, g := range [][2]string{{"top", ""}, {"g", "top"}} {
 		_, err = r.CreateThingGroup(epoch, CreateThingGroupRequest{ThingGroupName: g[0], ParentGroupName: g[1]})

@@ -31,7 +31,8 @@ type Registry struct {
 	realm    aws.Realm
 	seed     aws.Seed
 	things   map[string]*Thing
-	order    []*Thing // by creation; nil where one was deleted
+	order    []*Thing     // by creation; nil where one was deleted
+	types    []*thingType // by creation
 	groups   map[string]*group
 	groupIDs []*group // by creation
 	certs    map[pki.Fingerprint]*Certificate
@@ -181,6 +182,9 @@ func (r *Registry) CreateThing(name, typeName string, attributes map[string]stri
 		}
 		return ThingDescription{}, aws.Exists("Thing", name, r.realm.ARN("thing", name))
 	}
+	if err := r.usableType(typeName); err != nil {
+		return ThingDescription{}, err
+	}
 	t := &Thing{name: name, typeName: typeName, version: 1, place: len(r.order)}
 	if len(attributes) > 0 {
 		t.attributes = maps.Clone(attributes)
@@ -237,9 +241,10 @@ func (r *Registry) UpdateThing(name string, u ThingUpdate) error {
 	switch {
 	case u.TypeName != "" && u.RemoveType:
 		return aws.InvalidRequest.Because("thingTypeName and removeThingType exclude each other")
-	case u.TypeName != "" && !aws.ThingName(u.TypeName):
-		return aws.InvalidRequest.Because("thingTypeName %q: want 1 to 128 of [a-zA-Z0-9:_-]", u.TypeName)
 	case u.TypeName != "":
+		if err := r.usableType(u.TypeName); err != nil {
+			return err
+		}
 		typeName = u.TypeName
 	case u.RemoveType:
 		typeName = ""
