@@ -169,7 +169,9 @@ func (d *Device) received(ev Event) {
 				d.point(PointBlockReceived, int(b.Index))
 			}
 		}
-		r.agent.Signal(d, agent.ReceivedFileBlock, ev.Payload)
+		if r.agent.Receives(ev.Topic) {
+			r.agent.Signal(d, agent.ReceivedFileBlock, ev.Payload)
+		}
 	case strings.HasSuffix(ev.Topic, "/jobs/notify-next"), strings.HasSuffix(ev.Topic, "/jobs/$next/get/accepted"):
 		d.flash.Advance(d.model.JSON)
 		d.point(PointJobReceived, len(ev.Payload))

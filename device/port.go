@@ -240,5 +240,8 @@ func (d *Device) QueueFull(id agent.EventID) {
 	d.log('E', "ota_agent", "event queue full: %v lost", id)
 }
 
-// Alloc implements agent.Port: there is always heap.
-func (d *Device) Alloc() bool { return true }
+// heapBlock is the largest block that the heap of an ESP32 without PSRAM gives once Wi-Fi and TLS have theirs.
+const heapBlock = 96 << 10
+
+// Alloc implements agent.Port.
+func (d *Device) Alloc(bytes int) bool { return bytes <= heapBlock }

@@ -256,20 +256,25 @@ func (a *Agent) beginJob(p Port, doc []byte) Err {
 	if a.afr.guard {
 		return ErrNone // the slot of the older firmware stays as it is
 	}
-	if !p.Alloc() || !a.subscribe2018(p) {
+	blocks := a.blocks()
+	if !p.Alloc(int((uint64(blocks)+7)/8)) || !a.subscribe2018(p) {
 		if !a.cfg.Profile.KeepsFailedJob {
 			a.job, a.afr.hasJob = "", false
 		}
 		return ErrInitFileTransferFailed
 	}
-	a.file.Remaining = a.blocks()
-	a.file.bitmap = wholeBitmap(a.file.Remaining)
+	a.file.Remaining, a.file.bitmap = blocks, wholeBitmap(blocks)
 	a.arm(p, TimerRequest, a.cfg.RequestMs)
 	if status := p.CreateFile(&a.file); status.Main() != 0 {
 		a.setImageState2018(p, ImageAborted, Err(status))
 		return ErrInitFileTransferFailed
 	}
 	return ErrNone
+}
+
+// Receives reports whether a message on the topic is for the open file. The library does not look (C4).
+func (a *Agent) Receives(topic string) bool {
+	return !a.cfg.Profile.Task2018 || !a.afr.open || topic == a.streamTopic("/data/cbor")
 }
 
 func (a *Agent) subscribe2018(p Port) bool {
@@ -370,7 +375,7 @@ func (a *Agent) ingest2018(p Port, msg []byte) (ingestResult, Err) {
 	}
 	a.arm(p, TimerRequest, a.cfg.RequestMs)
 	b, err := DecodeBlock2018(msg)
-	if err != nil || !p.Alloc() {
+	if err != nil || !p.Alloc(len(b.Payload)) {
 		return ingestBadData, afrGenericIngestError
 	}
 	index, size := uint32(b.Index), uint32(b.Size)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -227,6 +226,52 @@ func TestUpdate2018(t *testing.T) {
 	require.Empty(t, d.problems)
 }
 
+func TestPlatformCodes2018(t *testing.T) {
+	require.Equal(t, PALStatus(0x14000007), (PALFileTooLarge | 7).Of2018())
+	require.Equal(t, afrSignatureCheckFailed, PALSignature.Of2018())
+	for s := range codes2018 {
+		require.NotZero(t, s.Of2018().Main())
+	}
+}
+
+// The message queue holds six; bits that are set twice count once.
+func TestQueueAndBits2018(t *testing.T) {
+	d := newDesk(AFR140, PlatformValid)
+	d.signal(ReceivedJobDocument, document("300", "20000"))
+	for i := range uint32(8) {
+		require.Equal(t, i < 6, d.a.Signal(d, ReceivedFileBlock, blockOf(i, 256, 256)))
+	}
+	require.Equal(t, 6, d.a.View().Queued)
+	d.a.Process(d, -1)
+	require.Equal(t, Statistics{Received: 9, Queued: 7, Processed: 7, Dropped: 2}, d.a.View().Stats)
+	require.Len(t, d.written, 6)
+	d.a.Signal(d, RequestTimer, nil)
+	d.a.Signal(d, RequestTimer, nil)
+	d.a.Process(d, -1)
+	require.EqualValues(t, 1, d.a.View().Momentum)
+	// Abort comes before the blocks that were queued before it.
+	d.a.Signal(d, ReceivedFileBlock, blockOf(9, 256, 256))
+	d.a.SetImageState(d, ImageAborted)
+	d.a.Process(d, -1)
+	require.Len(t, d.written, 6)
+	require.Equal(t, Ready, d.a.View().State)
+}
+
+// A silent cloud is given up after 32 requests; the agent goes on.
+func TestMomentum2018(t *testing.T) {
+	d := newDesk(AFR140, PlatformValid)
+	d.signal(ReceivedJobDocument, document())
+	for range 32 {
+		d.expire(TimerRequest)
+		require.Equal(t, Active, d.a.View().State)
+	}
+	d.expire(TimerRequest)
+	require.Equal(t, 1, d.count(`"FAILED","statusDetails":{"reason":"aborted: 0x21000020"}`))
+	require.Equal(t, Ready, d.a.View().State)
+	d.signal(ReceivedJobDocument, document("AFR_OTA-1", "AFR_OTA-2"))
+	require.Equal(t, Active, d.a.View().State)
+}
+
 func TestTokenize(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -296,12 +341,12 @@ func FuzzDocument2018(f *testing.F) {
 				t.Fatalf("token %d: %+v", i, k)
 			}
 		}
-		if len(doc) > 4096 || slices.Contains(doc, '9') {
-			return // sizes that take a large bitmap
+		if len(doc) > 4096 {
+			return
 		}
 		d := newDesk(AFR140, PlatformValid)
 		d.signal(ReceivedJobDocument, doc)
-		if d.a.afr.open != d.a.afr.hasJob || len(d.a.file.Signature) > 256 {
+		if d.a.afr.open && !d.a.afr.hasJob || len(d.a.file.Signature) > 256 {
 			t.Fatalf("%+v", d.a.View())
 		}
 	})

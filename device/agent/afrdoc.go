@@ -3,6 +3,9 @@ package agent
 // maxTokens is the longest document of the 2018 agent, in tokens.
 const maxTokens = 64
 
+// tokenSize is the bytes of a token on the heap of a 32-bit device.
+const tokenSize = 20
+
 // The parameters of the 2018 agent's document model, by key. It is flat: a string anywhere in the document that
 // equals a key is that key, and the token after it is the value.
 const (
@@ -61,7 +64,7 @@ func paramOf(key []byte) int {
 // be downloaded.
 func (a *Agent) parse2018(p Port, doc []byte) bool {
 	tokens, ok := tokenize(doc, maxTokens)
-	if !ok || len(tokens) == 0 || !p.Alloc() {
+	if !ok || len(tokens) == 0 || !p.Alloc(len(tokens)*tokenSize) {
 		return false
 	}
 	received, named, ok := a.walk(p, doc, tokens)
@@ -142,7 +145,7 @@ func (a *Agent) walk(p Port, doc []byte, tokens []token) (received uint32, named
 func (a *Agent) store2018(p Port, param int, doc []byte, value token) bool {
 	f, text := &a.file, doc[value.start:value.end]
 	str := func(dst *Text) bool {
-		if !p.Alloc() {
+		if !p.Alloc(len(text) + 1) {
 			return false
 		}
 		*dst = Text{S: cString(text)}
@@ -178,7 +181,7 @@ func (a *Agent) store2018(p Port, param int, doc []byte, value token) bool {
 	case afrAttr:
 		return number(&f.Attr)
 	case afrSignature:
-		if !p.Alloc() {
+		if !p.Alloc(a.cfg.Profile.SignatureMax) {
 			return false
 		}
 		sig, ok := decodeBase64Blocks(text, a.cfg.Profile.SignatureMax)

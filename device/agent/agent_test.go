@@ -131,7 +131,7 @@ func (p *fake) Callback(a *Agent, c Callback, _ Info) CustomStatus {
 	return CustomStatus{}
 }
 func (p *fake) QueueFull(EventID) {}
-func (p *fake) Alloc() bool       { return true }
+func (p *fake) Alloc(n int) bool  { return n <= 96<<10 }
 
 // TestTable walks every pair of state and event of every profile: a listed pair ends in its next state or, if the
 // handler fails, stays; any other pair stays and does nothing but release a message's buffer.

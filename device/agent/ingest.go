@@ -111,7 +111,7 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 		return ingestUnexpectedBlock, status
 	}
 	p.StartTimer(TimerRequest, a.cfg.RequestMs)
-	if a.cfg.HeapBuffers && !p.Alloc() {
+	if a.cfg.HeapBuffers && !p.Alloc(int(a.cfg.BlockSize())) {
 		return ingestNoDecodeMemory, status
 	}
 	index, size, payload, ok := a.decode(msg)

@@ -84,7 +84,7 @@ func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
 	if keep && a.cfg.Profile.KeepsWithoutBitmap {
 		return &a.file, false
 	}
-	if a.cfg.HeapBuffers && (keep && a.file.bitmap == nil || !keep && !p.Alloc()) {
+	if a.cfg.HeapBuffers && (keep && a.file.bitmap == nil || !keep && !p.Alloc(int((a.blocks()+7)/8))) {
 		a.closeContext(p)
 		return nil, false
 	}

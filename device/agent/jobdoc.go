@@ -74,7 +74,7 @@ type parsed struct {
 
 // parseDocument reads a job document into f, parameter by parameter, and stops at the first that does not fit. What
 // the document does not mention stays as it was in f, which is how values of an earlier job survive.
-func parseDocument(doc []byte, f *File, cfg *Config, alloc func() bool) parsed {
+func parseDocument(doc []byte, f *File, cfg *Config, alloc func(int) bool) parsed {
 	var r parsed
 	text := jsonText(doc)
 	if !text.valid() {
@@ -120,7 +120,7 @@ func parseDocument(doc []byte, f *File, cfg *Config, alloc func() bool) parsed {
 	return r
 }
 
-func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func() bool) (stored bool, err ParseErr) {
+func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func(int) bool) (stored bool, err ParseErr) {
 	number := func(dst *uint32) (bool, ParseErr) {
 		v, ok := parseUint(value)
 		*dst = v
@@ -131,7 +131,7 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func() bo
 	}
 	str := func(dst *Text, buffer int) (bool, ParseErr) {
 		if cfg.HeapBuffers {
-			if !alloc() {
+			if !alloc(len(value) + 1) {
 				*dst = Text{Null: true}
 				return true, ParseOutOfMemory
 			}

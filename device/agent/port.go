@@ -34,7 +34,7 @@ type Port interface {
 
 	QueueFull(id EventID)
 	// Alloc asks for heap memory; used only with Config.HeapBuffers.
-	Alloc() bool
+	Alloc(bytes int) bool
 }
 
 // Status is a job status as the agent numbers them.

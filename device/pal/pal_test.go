@@ -25,6 +25,10 @@ import (
 
 // board makes a chip with a table and two otadata records, running from ota_0.
 func board(t *testing.T, records ...otadata.Entry) (*PAL, *partition.Record) {
+	return boardOf(t, bootloader.AFR2022, records...)
+}
+
+func boardOf(t *testing.T, kind bootloader.Kind, records ...otadata.Entry) (*PAL, *partition.Record) {
 	chip, _ := flashmodel.ChipByName("4MB")
 	f := flashmodel.New(flashmodel.NewStore(), chip)
 	table, err := partition.Builtin("partitions_two_ota_large.csv")
@@ -40,7 +44,7 @@ func board(t *testing.T, records ...otadata.Entry) (*PAL, *partition.Record) {
 	}
 	slot, ok := table.FindFirst(partition.TypeApp, partition.SubtypeOTA)
 	require.True(t, ok)
-	cfg := &bootloader.Config{Kind: bootloader.AFR2022, Rollback: true, FlashSize: 4 << 20}
+	cfg := &bootloader.Config{Kind: kind, Rollback: true, FlashSize: 4 << 20}
 	return &PAL{Ops: otaops.New(f, new(efuse.EFuse), cfg, slot), Flash: f}, &data
 }
 
@@ -62,6 +66,47 @@ func TestStateOfRunningImage(t *testing.T) {
 	} {
 		p, _ := board(t, otadata.Make(1, c.state))
 		require.Equal(t, c.want, p.State(), "%v", c.state)
+	}
+}
+
+// The port of 2018 looks at sequence numbers and not at states: after a rollback it takes the refused record for its own.
+func TestStateBlind2018(t *testing.T) {
+	for _, c := range []struct {
+		kind bootloader.Kind
+		want agent.PlatformState
+	}{{bootloader.AFR2018, agent.PlatformInvalid}, {bootloader.AFR2022, agent.PlatformValid}} {
+		p, _ := boardOf(t, c.kind, otadata.Make(1, otadata.Valid), otadata.Make(2, otadata.Aborted))
+		require.Equal(t, c.want, p.State(), "%v", c.kind)
+	}
+	p, data := boardOf(t, bootloader.AFR2018, otadata.Make(1, otadata.Valid), otadata.Make(2, otadata.PendingVerify))
+	require.Equal(t, agent.PlatformPendingCommit, p.State(), "the older firmware runs, the record of the newer one counts")
+	_, decided := p.SetState(agent.ImageAccepted)
+	require.True(t, decided)
+	require.Equal(t, otadata.Make(2, otadata.Valid), record(t, p, data, 1), "the failed image is marked VALID")
+}
+
+// B8: the largest file leaves room for the trailer. The ports erase the slot and notice after the last block.
+func TestTrailerRoom(t *testing.T) {
+	p, _ := board(t, otadata.Make(1, otadata.Valid))
+	slot, err := p.Ops.NextUpdate(nil)
+	require.Equal(t, otaops.OK, err)
+	fits, over := &agent.File{Size: slot.Size - TrailerSize}, &agent.File{Size: slot.Size - TrailerSize + 1}
+	require.Zero(t, p.Create(over))
+	wear := p.Flash.Stats().SectorsErased
+	p.KeepsTrailerRoom = true
+	require.Equal(t, agent.PALFileTooLarge, p.Create(over))
+	require.Equal(t, wear, p.Flash.Stats().SectorsErased)
+	require.Zero(t, p.Create(fits))
+}
+
+// B4, platform part: the port of 2018 erases the older firmware while the new one is on trial.
+func TestCreateDuringTrial(t *testing.T) {
+	for _, c := range []struct {
+		kind bootloader.Kind
+		want agent.PALStatus
+	}{{bootloader.AFR2018, 0}, {bootloader.AFR2022, agent.PALFileCreate}} {
+		p, _ := boardOf(t, c.kind, otadata.Make(1, otadata.PendingVerify))
+		require.Equal(t, c.want, p.Create(&agent.File{Size: 1000}), "%v", c.kind)
 	}
 }
 

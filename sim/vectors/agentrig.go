@@ -171,7 +171,7 @@ func (r *rig) QueueFull(agent.EventID) {
 		}
 	}
 }
-func (r *rig) Alloc() bool {
+func (r *rig) Alloc(int) bool {
 	if r.mallocSkip > 0 {
 		r.mallocSkip--
 		return true
