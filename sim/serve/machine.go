@@ -57,6 +57,9 @@ func (m *machine) replay(r *record) error {
 		}
 		return nil
 	}
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
 	call := &api.Call{Service: r.Service, Method: r.Method, Target: r.Target, Header: http.Header(r.Header), Body: r.Body}
 	m.cloud.SetTime(now)
 	if err := api.Replay(now, m.cloud, m.options, call); err != nil {

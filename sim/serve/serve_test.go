@@ -247,6 +247,7 @@ func TestDeviceStory(t *testing.T) {
 }
 
 func TestPolicyAndTakeover(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	defer func() { require.NoError(t, s.Close()) }()
 	o := newOperator(t, s.Ready())
