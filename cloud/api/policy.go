@@ -10,6 +10,11 @@ var policyOperations = []operation{
 	{"GET", "/policies/{policy}", "GetPolicy", getPolicy},
 	{"DELETE", "/policies/{policy}", "DeletePolicy", deletePolicy},
 	{"GET", "/policies", "ListPolicies", listPolicies},
+	{"POST", "/policies/{policy}/version", "CreatePolicyVersion", createPolicyVersion},
+	{"GET", "/policies/{policy}/version", "ListPolicyVersions", listPolicyVersions},
+	{"GET", "/policies/{policy}/version/{version}", "GetPolicyVersion", getPolicyVersion},
+	{"PATCH", "/policies/{policy}/version/{version}", "SetDefaultPolicyVersion", setDefaultPolicyVersion},
+	{"DELETE", "/policies/{policy}/version/{version}", "DeletePolicyVersion", deletePolicyVersion},
 	{"PUT", "/target-policies/{policy}", "AttachPolicy", attachPolicy},
 	{"POST", "/target-policies/{policy}", "DetachPolicy", detachPolicy},
 	{"POST", "/attached-policies/{target+}", "ListAttachedPolicies", listAttachedPolicies},
@@ -26,6 +31,39 @@ func createPolicy(q *request) (any, error) {
 		return nil, err
 	}
 	return q.c.CreatePolicy(q.now, q.params["policy"], b.PolicyDocument)
+}
+
+func createPolicyVersion(q *request) (any, error) {
+	inForce, err := q.flag("setAsDefault")
+	if err != nil {
+		return nil, err
+	}
+	var b struct {
+		PolicyDocument string `json:"policyDocument"`
+	}
+	if err := q.body(&b); err != nil {
+		return nil, err
+	}
+	return q.c.Registry().CreatePolicyVersion(q.now, q.params["policy"], b.PolicyDocument, inForce)
+}
+
+func listPolicyVersions(q *request) (any, error) {
+	list, err := q.c.Registry().ListPolicyVersions(q.params["policy"])
+	return struct {
+		PolicyVersions []registry.PolicyVersion `json:"policyVersions"`
+	}{list}, err
+}
+
+func getPolicyVersion(q *request) (any, error) {
+	return q.c.Registry().GetPolicyVersion(q.params["policy"], q.params["version"])
+}
+
+func setDefaultPolicyVersion(q *request) (any, error) {
+	return nil, q.c.Registry().SetDefaultPolicyVersion(q.params["policy"], q.params["version"])
+}
+
+func deletePolicyVersion(q *request) (any, error) {
+	return nil, q.c.Registry().DeletePolicyVersion(q.params["policy"], q.params["version"])
 }
 
 func getPolicy(q *request) (any, error) { return q.c.Registry().GetPolicy(q.params["policy"]) }

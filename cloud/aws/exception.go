@@ -35,6 +35,7 @@ var (
 	ResourceAlreadyExists  = &Exception{Name: "ResourceAlreadyExistsException", Status: 409}
 	VersionConflict        = &Exception{Name: "VersionConflictException", Status: 409}
 	DeleteConflict         = &Exception{Name: "DeleteConflictException", Status: 409}
+	VersionsLimitExceeded  = &Exception{Name: "VersionsLimitExceededException", Status: 409}
 	InvalidStateTransition = &Exception{Name: "InvalidStateTransitionException", Status: 409}
 	LimitExceeded          = &Exception{Name: "LimitExceededException", Status: 410}
 	TerminalState          = &Exception{Name: "TerminalStateException", Status: 410}

@@ -3,6 +3,7 @@ package registry
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type PolicyResponse struct {
 }
 
 func (r *Registry) policyResponse(p *policy) PolicyResponse {
-	return PolicyResponse{p.name, r.realm.ARN("policy", p.name), p.document, "1"}
+	return PolicyResponse{p.name, r.realm.ARN("policy", p.name), p.inForce.document, strconv.Itoa(p.inForce.id)}
 }
 
 // CreatePolicy stores a policy. Errors: MalformedPolicy, ResourceAlreadyExists.
@@ -29,14 +30,11 @@ func (r *Registry) CreatePolicy(now time.Time, name, document string) (PolicyRes
 	if r.policies[name] != nil {
 		return PolicyResponse{}, aws.Exists("Policy", name, r.realm.ARN("policy", name))
 	}
-	if n := len(strings.Join(strings.Fields(document), "")); n > maxPolicySize {
-		return PolicyResponse{}, aws.MalformedPolicy.Because("%d characters, the limit is %d", n, maxPolicySize)
-	}
-	statements, err := ParsePolicy(document)
+	v, err := compile(now, 1, document)
 	if err != nil {
-		return PolicyResponse{}, aws.MalformedPolicy.Because("%v", err)
+		return PolicyResponse{}, err
 	}
-	p := &policy{name: name, document: document, statements: statements, created: now.UnixNano()}
+	p := &policy{name: name, versions: []*policyVersion{v}, inForce: v, made: 1}
 	r.policies[name] = p
 	return r.policyResponse(p), nil
 }
@@ -54,11 +52,11 @@ type PolicyDescription struct {
 
 // GetPolicy returns a policy.
 func (r *Registry) GetPolicy(name string) (PolicyDescription, error) {
-	p := r.policies[name]
-	if p == nil {
-		return PolicyDescription{}, aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	p, err := r.policy(name)
+	if err != nil {
+		return PolicyDescription{}, err
 	}
-	return PolicyDescription{p.name, r.realm.ARN("policy", p.name), p.document, "1", aws.At(p.created), aws.At(p.created), r.seed.UUID("policy " + name)}, nil
+	return PolicyDescription{p.name, r.realm.ARN("policy", p.name), p.inForce.document, strconv.Itoa(p.inForce.id), aws.At(p.versions[0].created), aws.At(p.versions[len(p.versions)-1].created), r.seed.UUID("policy " + name)}, nil
 }
 
 // PolicyNameARN is one row of the policy listings.
@@ -76,14 +74,17 @@ func (r *Registry) ListPolicies() []PolicyNameARN {
 	return out
 }
 
-// DeletePolicy removes a policy that is attached to nothing.
+// DeletePolicy removes a policy that is attached to nothing and has one version.
 func (r *Registry) DeletePolicy(name string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	p, err := r.policy(name)
+	if err != nil {
+		return err
 	}
-	if p.attached > 0 {
+	switch {
+	case p.attached > 0:
 		return aws.DeleteConflict.Because("Policy %s is attached to %d targets.", name, p.attached)
+	case len(p.versions) > 1:
+		return aws.DeleteConflict.Because("Policy %s has %d versions; the others must be deleted first.", name, len(p.versions))
 	}
 	delete(r.policies, name)
 	return nil
@@ -91,9 +92,9 @@ func (r *Registry) DeletePolicy(name string) error {
 
 // AttachPolicy attaches a policy to a certificate or a group; once is enough.
 func (r *Registry) AttachPolicy(name, targetARN string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	p, err := r.policy(name)
+	if err != nil {
+		return err
 	}
 	list, err := r.target(targetARN)
 	if err != nil {
@@ -113,9 +114,9 @@ func (r *Registry) AttachPolicy(name, targetARN string) error {
 
 // DetachPolicy ends an attachment; an absent one is fine.
 func (r *Registry) DetachPolicy(name, targetARN string) error {
-	p := r.policies[name]
-	if p == nil {
-		return aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	p, err := r.policy(name)
+	if err != nil {
+		return err
 	}
 	list, err := r.target(targetARN)
 	if err != nil {
@@ -154,9 +155,9 @@ func (r *Registry) ListAttachedPolicies(targetARN string, recursive bool) ([]Pol
 // ListTargetsForPolicy returns the ARNs a policy is attached to: certificates,
 // then groups.
 func (r *Registry) ListTargetsForPolicy(name string) ([]string, error) {
-	p := r.policies[name]
-	if p == nil {
-		return nil, aws.ResourceNotFound.Because("Policy %s cannot be found.", name)
+	p, err := r.policy(name)
+	if err != nil {
+		return nil, err
 	}
 	var out []string
 	for _, c := range r.ListCertificates() {

@@ -16,11 +16,11 @@ import (
 var ErrPolicy = errors.New("malformed policy document")
 
 type policy struct {
-	name       string
-	document   string
-	statements []Statement
-	attached   int
-	created    int64
+	name     string
+	versions []*policyVersion // by creation
+	inForce  *policyVersion
+	made     int // versions, deleted ones too
+	attached int
 }
 
 // Statement is one compiled statement of a policy document.
@@ -276,8 +276,8 @@ func (r *Registry) Authorize(p Principal, action, kind, name string) bool {
 	allowed := false
 	judge := func(list []*policy) (denied bool) {
 		for _, pol := range list {
-			for i := range pol.statements {
-				s := &pol.statements[i]
+			for i := range pol.inForce.statements {
+				s := &pol.inForce.statements[i]
 				if !s.deny && allowed || !s.applies(p, action, resource) {
 					continue
 				}

@@ -182,9 +182,9 @@ func FuzzPolicy(f *testing.F) {
 			return
 		}
 		r, c := world(t, "")
-		c.policies = []*policy{{statements: statements}}
+		c.policies = []*policy{{inForce: &policyVersion{statements: statements}}}
 		got := r.Authorize(Principal{c, client}, "iot:Publish", "topic", topic)
-		c.policies = append(c.policies, &policy{statements: []Statement{{deny: true, actions: []pattern{{{kind: anyText}}}, resources: []pattern{{{kind: anyText}}}}}})
+		c.policies = append(c.policies, &policy{inForce: &policyVersion{statements: []Statement{{deny: true, actions: []pattern{{{kind: anyText}}}, resources: []pattern{{{kind: anyText}}}}}}})
 		if r.Authorize(Principal{c, client}, "iot:Publish", "topic", topic) {
 			t.Fatalf("a Deny on everything does not win (before: %v)", got)
 		}
