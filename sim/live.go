@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -67,10 +66,9 @@ func enoughFiles(sc *scenario.Scenario) error {
 			need += uint64(2 * a.Count)
 		}
 	}
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && limit.Cur < need {
+	if limit := openFiles(); limit < need {
 		return &live.EnvironmentError{What: "live mode", Err: fmt.Errorf("%d devices need %d open files, the limit is %d: raise it (ulimit -n) or use --devices",
-			sc.Devices(), need, limit.Cur)}
+			sc.Devices(), need, limit)}
 	}
 	return nil
 }

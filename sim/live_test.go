@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/otasim/otasim/sim/live"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -78,19 +76,4 @@ func TestLiveEndsEarly(t *testing.T) {
 	res = run(t, sc, Options{Mode: Live, Until: 5 * time.Second})
 	require.Equal(t, report.VerdictInconclusive, res.Verdict)
 	require.InDelta(t, 5, res.VirtualSeconds, 0.001)
-}
-
-// A fleet that the process may not have sockets for is refused before it is made.
-func TestLiveNeedsFiles(t *testing.T) {
-	sc := load(t, "first-update", scenario.Options{Devices: 100})
-	var old syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
-	few := old
-	few.Cur = 150
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few))
-	defer func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)) }()
-	_, err := Run(context.Background(), sc, Options{Mode: Live})
-	var env *live.EnvironmentError
-	require.ErrorAs(t, err, &env)
-	require.ErrorContains(t, err, "100 devices need 264 open files, the limit is 150")
 }

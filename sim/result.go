@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"syscall"
 	"time"
 
 	"github.com/otasim/otasim/sim/check"
@@ -141,16 +140,6 @@ func (w *world) ran(device int, version string) (time.Duration, bool) {
 		}
 	}
 	return 0, false
-}
-
-// peakRSS is the most memory the process has had resident, in bytes; 0 where the
-// system does not say.
-func peakRSS() uint64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return uint64(u.Maxrss) << 10
 }
 
 // traceHash condenses the histories of all actors, the cloud's last.

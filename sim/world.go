@@ -177,7 +177,7 @@ func (w *world) furnish() error {
 }
 
 // shardOf spreads devices over the workers. The cloud, always on shard 0, costs
-// about as much as all devices together, so shard 0 gets fewer of them.
+// measured nearly half as much as all devices together, so shard 0 gets fewer of them.
 func shardOf(devices, workers int) func(int32) int {
 	return func(actor int32) int {
 		if int(actor) == devices || workers == 1 {
