@@ -229,7 +229,7 @@ func (h *handler) store(now time.Time, c *cloud.Cloud, call *Call) (stored, erro
 	c.SetTime(now)
 	var out stored
 	var err error
-	if source := call.Header.Get("X-Amz-Copy-Source"); source != "" && call.Method == http.MethodPut && !strings.Contains(call.Target, "uploadId=") {
+	if source := call.Header.Get("X-Amz-Copy-Source"); source != "" && call.Method == http.MethodPut {
 		out, err = copyObject(now, c, call, source)
 	} else {
 		out, err = forward(c, call.Method, call.Target, call.Header, call.Body)
@@ -260,7 +260,8 @@ func forward(c *cloud.Cloud, method, target string, header http.Header, body []b
 	return stored{resp.StatusCode, resp.Header, data}, nil
 }
 
-// copyObject copies one version of an object, the latest unless source says so.
+// copyObject copies one version of an object, the latest unless source says so,
+// to another object or into a part of an upload.
 func copyObject(now time.Time, c *cloud.Cloud, call *Call, source string) (stored, error) {
 	path, version, _ := strings.Cut(source, "?versionId=")
 	plain, err := url.PathUnescape(path)
@@ -271,12 +272,16 @@ func copyObject(now time.Time, c *cloud.Cloud, call *Call, source string) (store
 	if version != "" {
 		from += "?versionId=" + version
 	}
-	got, err := forward(c, http.MethodGet, from, http.Header{}, nil)
+	part, span := strings.Contains(call.Target, "uploadId="), http.Header{}
+	if r := call.Header.Get("X-Amz-Copy-Source-Range"); r != "" {
+		span.Set("Range", r)
+	}
+	got, err := forward(c, http.MethodGet, from, span, nil)
 	if err != nil || got.status >= 300 {
 		return got, err
 	}
 	header := call.Header.Clone()
-	if call.Header.Get("X-Amz-Metadata-Directive") != "REPLACE" {
+	if !part && call.Header.Get("X-Amz-Metadata-Directive") != "REPLACE" {
 		for name, v := range got.header {
 			if n := strings.ToLower(name); strings.HasPrefix(n, "x-amz-meta-") || n == "content-type" {
 				header[name] = v
@@ -284,17 +289,22 @@ func copyObject(now time.Time, c *cloud.Cloud, call *Call, source string) (store
 		}
 	}
 	header.Del("X-Amz-Copy-Source")
+	header.Del("X-Amz-Copy-Source-Range")
 	header.Del("X-Amz-Metadata-Directive")
 	header.Set("Content-Length", strconv.Itoa(len(got.body)))
 	put, err := forward(c, http.MethodPut, call.Target, header, got.body)
 	if err != nil || put.status >= 300 {
 		return put, err
 	}
+	result := xml.Name{Space: "http://s3.amazonaws.com/doc/2006-03-01/", Local: "CopyObjectResult"}
+	if part {
+		result.Local = "CopyPartResult"
+	}
 	body, err := xml.Marshal(struct {
-		XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CopyObjectResult"`
+		XMLName      xml.Name
 		LastModified string
 		ETag         string
-	}{LastModified: now.UTC().Format("2006-01-02T15:04:05.000Z"), ETag: put.header.Get("ETag")})
+	}{XMLName: result, LastModified: now.UTC().Format("2006-01-02T15:04:05.000Z"), ETag: put.header.Get("ETag")})
 	if err != nil {
 		return stored{}, fmt.Errorf("api: %w", err)
 	}

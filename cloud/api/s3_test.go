@@ -97,6 +97,33 @@ func TestCopyOfAVersion(t *testing.T) {
 	require.Equal(t, 400, f.signed(S3, "PUT", "/firmware/copy", "", "X-Amz-Copy-Source", "nonsense").StatusCode)
 }
 
+// An upload in two parts: one sent, one copied out of another object.
+func TestMultipartUpload(t *testing.T) {
+	f := newBucket(t)
+	f.put("/firmware/source", "..world..")
+	between := func(text, tag string) string {
+		_, rest, ok := strings.Cut(text, "<"+tag+">")
+		require.True(t, ok, text)
+		inner, _, _ := strings.Cut(rest, "</"+tag+">")
+		return inner
+	}
+	upload := between(text(t, f.signed(S3, "POST", "/firmware/whole?uploads", "")), "UploadId")
+	first := strings.Repeat("hello ", 900000) // parts but the last have 5 MiB at S3
+	f.opt.MaxObject = 16 << 20
+	f.h = New(f.core, f.opt)
+	one := f.signed(S3, "PUT", "/firmware/whole?partNumber=1&uploadId="+upload, first)
+	require.Equal(t, 200, one.StatusCode)
+	two := f.signed(S3, "PUT", "/firmware/whole?partNumber=2&uploadId="+upload, "", "X-Amz-Copy-Source", "/firmware/source", "X-Amz-Copy-Source-Range", "bytes=2-6")
+	require.Equal(t, 200, two.StatusCode)
+	copied := text(t, two)
+	require.Contains(t, copied, "<CopyPartResult")
+	tag := strings.ReplaceAll(between(copied, "ETag"), "&#34;", `"`)
+	done := f.signed(S3, "POST", "/firmware/whole?uploadId="+upload, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+one.Header.Get("ETag")+
+		"</ETag></Part><Part><PartNumber>2</PartNumber><ETag>"+tag+"</ETag></Part></CompleteMultipartUpload>")
+	require.Equal(t, 200, done.StatusCode)
+	require.Equal(t, first+"world", text(t, f.signed(S3, "GET", "/firmware/whole", "")))
+}
+
 func TestPresignedURL(t *testing.T) {
 	f := newBucket(t)
 	f.put("/firmware/app.bin", "0123456789")
