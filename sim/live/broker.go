@@ -21,6 +21,10 @@ import (
 // drops. The longest answer to a request is 128 KiB in 512 blocks.
 const pendingWrites = 1024
 
+// sessionExpiry is how many seconds a session is kept without its client: the
+// account's default.
+const sessionExpiry = 3600
+
 // A Broker is mochi-mqtt with the cloud behind it: the cloud decides who may connect,
 // publish and subscribe, and answers on reserved topics. One lock guards the cloud.
 type Broker struct {
@@ -126,6 +130,7 @@ func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Op
 	caps.MaximumClientWritesPending = pendingWrites
 	caps.MaximumPacketSize = rules.MaxPayload + rules.MaxTopic + 16
 	caps.MaximumQos = 1
+	caps.MaximumSessionExpiryInterval = sessionExpiry
 	b.server = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
 		ClientNetWriteBufferSize: 1024, ClientNetReadBufferSize: 1024, SysTopicResendInterval: 1 << 30})
 	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {

@@ -25,7 +25,8 @@ func (h *hook) ID() string { return "cloud" }
 // Provides implements mqtt.Hook.
 func (h *hook) Provides(what byte) bool {
 	return bytes.IndexByte([]byte{mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublish,
-		mqtt.OnPacketRead, mqtt.OnPacketSent, mqtt.OnPublishDropped, mqtt.OnRetainMessage}, what) >= 0
+		mqtt.OnPacketRead, mqtt.OnPacketSent, mqtt.OnPublishDropped, mqtt.OnRetainMessage,
+		mqtt.OnClientExpired}, what) >= 0
 }
 
 // refuse ends a connection; MQTT 3.1.1 has no other way to say no.
@@ -199,6 +200,9 @@ func (h *hook) OnRetainMessage(cl *mqtt.Client, pk packets.Packet, _ int64) {
 		cl.Stop(packets.ErrServerUnavailable)
 	}
 }
+
+// OnClientExpired ends the subscriptions of a session, which mochi would keep.
+func (h *hook) OnClientExpired(cl *mqtt.Client) { h.b.server.UnsubscribeClient(cl) }
 
 // OnPublishDropped counts what a client was too slow for.
 func (h *hook) OnPublishDropped(*mqtt.Client, packets.Packet) { h.b.dropped.Add(1) }

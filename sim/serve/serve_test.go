@@ -199,6 +199,11 @@ func TestDeviceStory(t *testing.T) {
 	done(t, d.Publish("$aws/things/lamp/jobs/j1/update", 1, false, `{"status":"IN_PROGRESS","clientToken":"b"}`))
 	require.Contains(t, string(d.hear(t, "$aws/things/lamp/jobs/j1/update/accepted")), `"clientToken":"b"`)
 
+	done(t, d.Subscribe("news/#", 1, nil))
+	status, out := o.request(api.IoTData, http.MethodPost, "/topics/news/today?qos=1", []byte("published over HTTP"))
+	require.Equal(t, http.StatusOK, status, "%s", out)
+	require.Equal(t, "published over HTTP", string(d.hear(t, "news/today")))
+
 	image := bytes.Repeat([]byte("firmware"), 1024)
 	o.call(http.MethodPut, "/images", nil)
 	o.call(http.MethodPut, "/images/app.bin", image)
@@ -240,7 +245,7 @@ func TestDeviceStory(t *testing.T) {
 		`otasim_http_requests_total{method="PUT",status="200"}`, "otasim_http_throttled_total 1"} {
 		require.Contains(t, string(text), line)
 	}
-	status, text, err := o.try(http.MethodGet, "/healthz", nil)
+	status, text, err = o.try(http.MethodGet, "/healthz", nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status)
 	require.JSONEq(t, `{"status":"ok"}`, string(text))
