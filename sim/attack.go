@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,7 +145,8 @@ func (o *operator) attackCounts(devices []report.Device, ran ranSince) map[strin
 
 // gate names what stopped an image on one device, from the reason that the device
 // gave when it reported FAILED (aws/ota-for-aws-iot-embedded-sdk, error codes of
-// ota.h and ota_platform_interface.h).
+// ota.h and ota_platform_interface.h; the release v3.0.0 prints the whole platform
+// word, and aws/amazon-freertos lib/include/aws_ota_agent.h has numbers of its own).
 func (o *operator) gate(thing, id string, executed bool, status jobs.Status) string {
 	if !status.Terminal() {
 		return ""
@@ -154,11 +156,11 @@ func (o *operator) gate(thing, id string, executed bool, status jobs.Status) str
 	switch {
 	case err != nil || status == jobs.Canceled || status == jobs.Removed:
 		return "job"
-	case strings.HasPrefix(reason, "0x000000e3"), strings.HasPrefix(reason, "0x000000e7"):
+	case hasAnyPrefix(reason, "0x000000e3", "0x000000e7", "0xe3", "0xe7", "0x01", "0x02"):
 		return "signature"
 	case strings.HasPrefix(reason, "aborted"):
 		return "download"
-	case strings.HasPrefix(reason, "rejected: 0x0000000f"), strings.HasPrefix(reason, "rejected: 0x00000010"):
+	case hasAnyPrefix(reason, "rejected: 0x0000000f", "rejected: 0x00000010", "rejected: 0x22", "rejected: 0x23"):
 		if executed {
 			return "version"
 		}
@@ -167,4 +169,8 @@ func (o *operator) gate(thing, id string, executed bool, status jobs.Status) str
 		return "self-test"
 	}
 	return "download"
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
