@@ -43,9 +43,10 @@ func TestBucket(t *testing.T) {
 		resp := f.signed(S3, method, "/firmware/a/b%20c.bin"+query, "", header...)
 		return resp, text(t, resp)
 	}
-	_, body := get("GET", "")
+	resp, body := get("GET", "")
 	require.Equal(t, "second", body)
-	resp, body := get("GET", "?versionId="+url.QueryEscape(one))
+	require.Empty(t, resp.Header.Values("X-Amz-Meta-Build"), "metadata belongs to a version")
+	resp, body = get("GET", "?versionId="+url.QueryEscape(one))
 	require.Equal(t, "one", body)
 	require.Equal(t, "7", resp.Header.Get("X-Amz-Meta-Build"))
 	require.Equal(t, "application/x-esp32", resp.Header.Get("Content-Type"))

@@ -14,7 +14,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,25 +46,6 @@ type clock struct{ s *Service }
 
 func (c clock) Now() time.Time                  { return time.Unix(0, c.s.now.Load()).UTC() }
 func (c clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
-
-// backend corrects the two answers of the memory backend that depend on the
-// host: bucket listings in map order and copies dated by the wall clock.
-type backend struct {
-	*s3mem.Backend
-	clock clock
-}
-
-func (b backend) ListBuckets() ([]gofakes3.BucketInfo, error) {
-	list, err := b.Backend.ListBuckets()
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-	return list, err
-}
-
-func (b backend) CopyObject(srcBucket, srcKey, dstBucket, dstKey string, meta map[string]string) (gofakes3.CopyObjectResult, error) {
-	result, err := b.Backend.CopyObject(srcBucket, srcKey, dstBucket, dstKey, meta)
-	result.LastModified = gofakes3.NewContentTime(b.clock.Now())
-	return result, err
-}
 
 // New returns a service without buckets. now is the time until SetTime.
 func New(realm aws.Realm, seed aws.Seed, now time.Time) *Service {
