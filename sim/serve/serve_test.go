@@ -454,3 +454,28 @@ func TestSigned(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// What cannot be made to last is not acknowledged, and the server ends.
+func TestDiskFails(t *testing.T) {
+	s := start(t, func(c *Config) { c.Data = t.TempDir() })
+	o := newOperator(t, s.Ready())
+	who := o.thing("lamp")
+	o.job("j1", "lamp")
+	d := connect(t, options(t, s.Ready(), "lamp", who))
+	require.NoError(t, s.journal.db.Close())
+	token := d.Publish("$aws/things/lamp/jobs/j1/update", 1, false, `{"status":"SUCCEEDED"}`)
+	d.cut(t)
+	token.WaitTimeout(time.Second)
+	require.Error(t, token.Error())
+	require.Empty(t, d.heard)
+	status, _, err := o.try(http.MethodPost, "/things/door", nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusInternalServerError, status)
+	status, _, err = o.try(http.MethodGet, "/healthz", nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	var environment interface{ Environment() bool }
+	require.ErrorAs(t, s.Wait(t.Context()), &environment)
+	o.client.CloseIdleConnections()
+	require.Error(t, s.Close())
+}
