@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/x509"
 	"errors"
 	"slices"
 	"time"
@@ -83,7 +84,10 @@ func (b *Broker) Verify(now time.Time, chain [][]byte) (cert *registry.Certifica
 	fp, err := b.cfg.Authority.Verify(now, chain)
 	switch {
 	case errors.Is(err, pki.ErrUnknownAuthority) && b.cfg.Registry.Certificate(fp) != nil:
-		// Registered without a CA: the registration is what counts.
+		// Registered without a CA: the registration counts, and the validity.
+		if leaf, err := x509.ParseCertificate(chain[0]); err != nil || now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+			return nil, protocol.AlertCertificateExpired
+		}
 	case errors.Is(err, pki.ErrUnknownAuthority):
 		return nil, protocol.AlertUnknownCA
 	case errors.Is(err, pki.ErrNotYetOrNoMore):
