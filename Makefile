@@ -8,7 +8,7 @@ FUZZTIME ?= 5s
 CC       ?= cc
 
 # What shares memory between goroutines; machines are sequential by design.
-RACE := ./sim ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
+RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
 .PHONY: help build test race lint vectors compat bench fuzz check-long clean
 
