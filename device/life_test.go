@@ -357,6 +357,56 @@ func TestDemo2018(t *testing.T) {
 	require.False(t, b.d.Connected())
 }
 
+// until steps as run does, as far as done.
+func (b *bench) until(done func() bool) {
+	for steps := 0; !done(); steps++ {
+		require.Less(b.t, steps, 10_000, "endless")
+		ev := Event{Kind: Wake}
+		if len(b.queue) > 0 {
+			ev, b.queue = b.queue[0], b.queue[1:]
+		} else {
+			at, ok := b.d.NextWake()
+			require.True(b.t, ok)
+			b.now = max(b.now, at)
+		}
+		b.step(ev)
+	}
+}
+
+// TestJobDuringTrial is B4: while a new image is on trial, a job of another kind arrives. v1.4.0 erases the firmware that
+// the device would return to, and the image on trial starts again; v1.4.2 waits for its timer and returns to it, the ideal profile returns to it at once.
+func TestJobDuringTrial(t *testing.T) {
+	for _, c := range []struct {
+		profile *agent.Profile
+		kept    bool
+	}{{agent.AFR140, false}, {agent.AFR142, true}, {agent.Ideal, true}} {
+		t.Run(c.profile.Name, func(t *testing.T) {
+			cloud := offer(t)
+			b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), cloud, nil, nil)
+			reconfigure(t, b, c.profile)
+			b.step(Event{Kind: PowerOn})
+			b.until(func() bool {
+				r, ok := b.d.Running()
+				return ok && r.Trial && b.d.Connected()
+			})
+			cloud.mute, cloud.job, cloud.details, b.queue = true, "AFR_OTA-2", "", nil
+			b.step(Event{Kind: Message, Topic: "$aws/things/lamp-1/jobs/notify-next", Payload: cloud.document()})
+			var first [1]byte
+			require.NoError(t, b.d.Flash().Read(part(t, partition.TypeApp, partition.SubtypeOTA).Offset, first[:]))
+			require.Equal(t, c.kept, first[0] == 0xe9)
+			boots := b.d.boots
+			b.until(func() bool { return b.d.boots > boots })
+			r, ok := b.d.Running()
+			require.True(t, ok)
+			if c.kept {
+				require.Equal(t, "1.0.0", r.Version)
+			} else {
+				require.Equal(t, "1.1.0", r.Version, "the image that was never confirmed is the only one left")
+			}
+		})
+	}
+}
+
 // TestBuffer2018: an MQTT packet that is longer than the buffer is not received.
 func TestBuffer2018(t *testing.T) {
 	cloud := offer(t)
