@@ -113,6 +113,20 @@ func (c *Cloud) RemoveThingFromThingGroup(now time.Time, thing, group string) er
 	return nil
 }
 
+// UpdateThingGroupsForThing takes a thing out of groups and puts it into others:
+// all of it or, with an error, nothing.
+func (c *Cloud) UpdateThingGroupsForThing(now time.Time, thing string, add, remove []string) error {
+	if err := c.meter(now, quota.AddThingToGroup); err != nil {
+		return err
+	}
+	if err := c.registry.UpdateThingGroupsForThing(thing, add, remove); err != nil {
+		return err
+	}
+	c.jobs.MembershipChanged(now, thing)
+	c.flush(now)
+	return nil
+}
+
 // ListThingsInThingGroup returns the things of a group, with recursive those of
 // its sub-groups too.
 func (c *Cloud) ListThingsInThingGroup(group string, recursive bool) ([]string, error) {

@@ -167,26 +167,5 @@ func updateThingGroupsForThing(q *request) (any, error) {
 	if err := q.body(&b); err != nil {
 		return nil, err
 	}
-	// Everything is looked up first: an error leaves the thing where it was.
-	if _, err := q.c.Registry().DescribeThing(b.ThingName); err != nil {
-		return nil, err
-	}
-	for _, list := range [][]string{b.ThingGroupsToAdd, b.ThingGroupsToRemove} {
-		for _, g := range list {
-			if _, err := q.c.Registry().DescribeThingGroup(g); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, g := range b.ThingGroupsToRemove {
-		if err := q.c.RemoveThingFromThingGroup(q.now, b.ThingName, g); err != nil {
-			return nil, err
-		}
-	}
-	for _, g := range b.ThingGroupsToAdd {
-		if err := q.c.AddThingToThingGroup(q.now, b.ThingName, g); err != nil {
-			return nil, err
-		}
-	}
-	return struct{}{}, nil
+	return struct{}{}, q.c.UpdateThingGroupsForThing(q.now, b.ThingName, b.ThingGroupsToAdd, b.ThingGroupsToRemove)
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -273,6 +274,40 @@ func (r *Registry) AddThingToThingGroup(thing, groupName string) error {
 	g.count++
 	r.epoch++
 	return nil
+}
+
+// UpdateThingGroupsForThing takes a thing out of groups and puts it into others:
+// all of it or, with an error, nothing.
+func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string) error {
+	t, err := r.thing(thing)
+	if err != nil {
+		return err
+	}
+	in := map[string]bool{}
+	for _, m := range t.memberships {
+		in[m.group.name] = true
+	}
+	for _, name := range slices.Concat(remove, add) {
+		if _, err := r.group(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range remove {
+		delete(in, name)
+	}
+	for _, name := range add {
+		in[name] = true
+	}
+	if len(in) > maxGroupsPerThing {
+		return aws.InvalidRequest.Because("a thing is in at most %d groups", maxGroupsPerThing)
+	}
+	for _, name := range remove {
+		err = errors.Join(err, r.RemoveThingFromThingGroup(thing, name))
+	}
+	for _, name := range add {
+		err = errors.Join(err, r.AddThingToThingGroup(thing, name))
+	}
+	return err
 }
 
 // RemoveThingFromThingGroup takes a thing out of a group; a thing that is not

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"crypto/sha256"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +154,29 @@ func TestCertificates(t *testing.T) {
 	require.ErrorIs(t, r.DeleteCertificate(arn, false), aws.DeleteConflict)
 	require.NoError(t, r.DeleteCertificate(arn, true))
 	require.NoError(t, r.DeletePolicy("p"))
+}
+
+func TestUpdateThingGroupsForThing(t *testing.T) {
+	r := New(realm, aws.Seed{1})
+	_, err := r.CreateThing("t", "", nil)
+	require.NoError(t, err)
+	var all []string
+	for i := range 11 {
+		all = append(all, "g"+strconv.Itoa(i))
+		_, err := r.CreateThingGroup(epoch, CreateThingGroupRequest{ThingGroupName: all[i]})
+		require.NoError(t, err)
+	}
+	in := func() []string {
+		list, err := r.ListThingGroupsForThing("t")
+		require.NoError(t, err)
+		return list
+	}
+	require.NoError(t, r.UpdateThingGroupsForThing("t", all[:10], nil))
+	require.Equal(t, all[:10], in())
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", all[10:], nil), aws.InvalidRequest, "eleven groups")
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", []string{"none"}, all[:5]), aws.ResourceNotFound)
+	require.Equal(t, all[:10], in(), "an error changes nothing")
+	require.NoError(t, r.UpdateThingGroupsForThing("t", all[10:], all[:1]))
+	require.Equal(t, all[1:], in())
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("none", nil, nil), aws.ResourceNotFound)
 }
