@@ -143,6 +143,23 @@ func TestClientConnectsSubscribesAndPings(t *testing.T) {
 	require.Equal(t, device.Disconnected, out[1].Event.Kind, "no PINGRESP")
 }
 
+// A client may ping more often than its keep-alive asks for.
+func TestClientPingsInItsOwnTime(t *testing.T) {
+	a := newAuthority(t, "a")
+	var c Client
+	var roots Roots
+	var p protocol.Packet
+	require.Empty(t, c.Do(device.NetOp{Kind: device.OpConnect, ClientID: "dev", KeepAlive: 1200, Ping: 300 * time.Second, Certificate: a.device, Key: a.key, CA: a.ca}, rtt, nil))
+	at, _ := c.NextWake()
+	c.Wake(at, nil)
+	out := c.Receive(at, at, epoch, protocol.Frame{Kind: protocol.FrameTLSServer, Body: protocol.AppendCertificate(nil, a.server)}, &roots, &p, nil)
+	require.NoError(t, protocol.Decode(out[0].Frame, &p))
+	require.EqualValues(t, 1200, p.KeepAlive)
+	c.Receive(at, at, epoch, protocol.Encode(&protocol.Packet{Type: protocol.Connack}), &roots, &p, nil)
+	ping, _ := c.NextWake()
+	require.Equal(t, at+300*time.Second, ping)
+}
+
 func TestClientRefusesAStrangersServer(t *testing.T) {
 	a, b := newAuthority(t, "a"), newAuthority(t, "b")
 	var c Client
