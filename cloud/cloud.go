@@ -97,8 +97,9 @@ type Cloud struct {
 	metered  bool
 	rates    map[quota.Name]*quota.Rate
 	pending  []Delivery
-	carried  broker.Stats // by a real broker
-	issued   int          // certificates that were asked for
+	carried  broker.Stats         // by a real broker
+	issued   int                  // certificates that were asked for
+	tags     map[string][]ota.Tag // by ARN
 }
 
 // New makes a cloud at the time cfg.Epoch.

@@ -35,7 +35,7 @@ func createThingGroup(q *request) (any, error) {
 	if p := b.Properties.AttributePayload; p != nil {
 		r.Attributes = p.Attributes
 	}
-	return q.c.CreateThingGroup(q.now, r)
+	return q.created("thinggroup", r.ThingGroupName, func() (any, error) { return q.c.CreateThingGroup(q.now, r) })
 }
 
 func describeThingGroup(q *request) (any, error) {
@@ -62,7 +62,11 @@ func deleteThingGroup(q *request) (any, error) {
 	if d, err := q.c.Registry().DescribeThingGroup(name); err == nil && want != 0 && want != d.Version {
 		return nil, aws.VersionConflict.Because("expectedVersion %d, thing group %s has version %d", want, name, d.Version)
 	}
-	return struct{}{}, q.c.DeleteThingGroup(q.now, name)
+	if err := q.c.DeleteThingGroup(q.now, name); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("thinggroup", name))
+	return struct{}{}, nil
 }
 
 func listThingGroups(q *request) (any, error) {

@@ -61,7 +61,7 @@ func createJob(q *request) (any, error) {
 		return nil, err
 	}
 	b.JobID = q.params["job"]
-	return q.c.CreateJob(q.now, b.CreateJobRequest)
+	return q.created("job", b.JobID, func() (any, error) { return q.c.CreateJob(q.now, b.CreateJobRequest) })
 }
 
 func describeJob(q *request) (any, error) {
@@ -97,7 +97,11 @@ func deleteJob(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, q.c.DeleteJob(q.now, q.params["job"], force)
+	if err := q.c.DeleteJob(q.now, q.params["job"], force); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("job", q.params["job"]))
+	return nil, nil
 }
 
 func listJobs(q *request) (any, error) {

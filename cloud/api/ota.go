@@ -29,7 +29,7 @@ func createStream(q *request) (any, error) {
 		return nil, err
 	}
 	b.StreamID = q.params["stream"]
-	return q.c.CreateStream(q.now, b)
+	return q.created("stream", b.StreamID, func() (any, error) { return q.c.CreateStream(q.now, b) })
 }
 
 func updateStream(q *request) (any, error) {
@@ -48,7 +48,13 @@ func describeStream(q *request) (any, error) {
 	}{info}, err
 }
 
-func deleteStream(q *request) (any, error) { return struct{}{}, q.c.DeleteStream(q.params["stream"]) }
+func deleteStream(q *request) (any, error) {
+	if err := q.c.DeleteStream(q.params["stream"]); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("stream", q.params["stream"]))
+	return struct{}{}, nil
+}
 
 func listStreams(q *request) (any, error) {
 	ascending, err := q.flag("isAscendingOrder")
@@ -78,7 +84,7 @@ func createOTAUpdate(q *request) (any, error) {
 		return nil, err
 	}
 	b.OTAUpdateID = q.params["update"]
-	return q.c.CreateOTAUpdate(q.now, b)
+	return q.created("otaupdate", b.OTAUpdateID, func() (any, error) { return q.c.CreateOTAUpdate(q.now, b) })
 }
 
 func getOTAUpdate(q *request) (any, error) {
@@ -97,7 +103,11 @@ func deleteOTAUpdate(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, q.c.DeleteOTAUpdate(q.now, q.params["update"], stream, force)
+	if err := q.c.DeleteOTAUpdate(q.now, q.params["update"], stream, force); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("otaupdate", q.params["update"]))
+	return struct{}{}, nil
 }
 
 func listOTAUpdates(q *request) (any, error) {

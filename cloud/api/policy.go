@@ -30,7 +30,7 @@ func createPolicy(q *request) (any, error) {
 	if err := q.body(&b); err != nil {
 		return nil, err
 	}
-	return q.c.CreatePolicy(q.now, q.params["policy"], b.PolicyDocument)
+	return q.created("policy", q.params["policy"], func() (any, error) { return q.c.CreatePolicy(q.now, q.params["policy"], b.PolicyDocument) })
 }
 
 func createPolicyVersion(q *request) (any, error) {
@@ -69,7 +69,11 @@ func deletePolicyVersion(q *request) (any, error) {
 func getPolicy(q *request) (any, error) { return q.c.Registry().GetPolicy(q.params["policy"]) }
 
 func deletePolicy(q *request) (any, error) {
-	return nil, q.c.Registry().DeletePolicy(q.params["policy"])
+	if err := q.c.Registry().DeletePolicy(q.params["policy"]); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("policy", q.params["policy"]))
+	return nil, nil
 }
 
 func listPolicies(q *request) (any, error) {

@@ -23,7 +23,7 @@ type operation struct {
 // operations of the REST services by signing name.
 var operations = map[string][]operation{
 	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, certificateOperations, policyOperations,
-		jobOperations, streamOperations, otaOperations),
+		jobOperations, streamOperations, otaOperations, tagOperations),
 	JobsData: jobsDataOperations,
 	IoTData:  dataOperations,
 	Signer:   signerOperations,

@@ -21,12 +21,14 @@ func createThingType(q *request) (any, error) {
 	if err := q.body(&b); err != nil {
 		return nil, err
 	}
-	d, err := q.c.Registry().CreateThingType(q.now, q.params["type"], b.Properties)
-	return struct {
-		ThingTypeName string `json:"thingTypeName"`
-		ThingTypeARN  string `json:"thingTypeArn"`
-		ThingTypeID   string `json:"thingTypeId"`
-	}{d.ThingTypeName, d.ThingTypeARN, d.ThingTypeID}, err
+	return q.created("thingtype", q.params["type"], func() (any, error) {
+		d, err := q.c.Registry().CreateThingType(q.now, q.params["type"], b.Properties)
+		return struct {
+			ThingTypeName string `json:"thingTypeName"`
+			ThingTypeARN  string `json:"thingTypeArn"`
+			ThingTypeID   string `json:"thingTypeId"`
+		}{d.ThingTypeName, d.ThingTypeARN, d.ThingTypeID}, err
+	})
 }
 
 func describeThingType(q *request) (any, error) {
@@ -62,5 +64,9 @@ func deprecateThingType(q *request) (any, error) {
 }
 
 func deleteThingType(q *request) (any, error) {
-	return struct{}{}, q.c.Registry().DeleteThingType(q.now, q.params["type"])
+	if err := q.c.Registry().DeleteThingType(q.now, q.params["type"]); err != nil {
+		return nil, err
+	}
+	q.c.ForgetTags(q.c.ARN("thingtype", q.params["type"]))
+	return struct{}{}, nil
 }
