@@ -35,6 +35,14 @@ func (p *peer) refuse(cl *mqtt.Client) {
 	cl.Stop(packets.ErrNotAuthorized)
 }
 
+// reasonCodes are what a CONNACK of MQTT 5 says in place of a return code.
+var reasonCodes = map[byte]byte{
+	rules.BadClientID:       packets.ErrClientIdentifierNotValid.Code,
+	rules.ServerUnavailable: packets.ErrServerUnavailable.Code,
+	rules.NotAuthorized:     packets.ErrNotAuthorized.Code,
+	rules.Refused:           packets.ErrNotAuthorized.Code,
+}
+
 // OnConnect decides on a CONNECT. A client that is connected already with this id
 // is cut off first, and forgotten before the new one is known.
 func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
@@ -59,6 +67,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if code != rules.Accepted {
 		b.mu.Unlock()
 		b.refused.Add(1)
+		if cl.Properties.ProtocolVersion == 5 {
+			code = reasonCodes[code]
+		}
 		_ = cl.WritePacket(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code})
 		return packets.Code{Code: code, Reason: "refused by the cloud"}
 	}
