@@ -10,11 +10,11 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat bench fuzz check-long clean
+.PHONY: help build test race lint vectors compat clients bench fuzz check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | bench | fuzz [FUZZTIME=5s] | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | fuzz [FUZZTIME=5s] | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -49,6 +49,12 @@ compat:
 	else \
 		echo "compat: SKIPPED, the AWS SDK cannot be downloaded"; \
 	fi
+
+# Clients that others wrote, against otasim serve. Each script says what it skips.
+clients:
+	test/awscli/run.sh
+	test/mosquitto/run.sh
+	test/npm/run.sh
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

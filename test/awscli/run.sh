@@ -2,7 +2,7 @@
 # Runs the commands of docs/aws-cli.md in one shell and compares what each block
 # prints with the block of text that follows it; no such block: it prints nothing.
 set -eu
-[ -n "${OTASIM_BOUNDED-}" ] || OTASIM_BOUNDED=1 exec timeout 300 "$0" "$@"
+[ -n "${OTASIM_BOUNDED-}" ] || OTASIM_BOUNDED=1 exec timeout --foreground 300 "$0" "$@"
 cd "$(dirname "$0")/../.."
 root=$PWD
 
