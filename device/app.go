@@ -124,7 +124,7 @@ func (d *Device) jitter(bound time.Duration) time.Duration {
 
 func (d *Device) joined() {
 	r := d.ram
-	r.connected, r.attempts = true, 0
+	r.connected, r.attempts, r.identity = true, 0, nil
 	r.timers[timerConnect] = unarmed
 	if r.phase == PhaseBoot {
 		r.phase = PhaseIdle

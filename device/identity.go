@@ -31,8 +31,12 @@ func (d *Device) layout() flashLayout {
 	})
 }
 
-// credentials reads the identity from NVS; it is not kept in RAM while the device idles.
+// credentials is the identity from NVS. RAM keeps it from the start of the application until it is connected, not while
+// the device idles.
 func (d *Device) credentials() nvs.Identity {
+	if d.ram.identity != nil {
+		return *d.ram.identity
+	}
 	part := d.ram.nvs
 	id, err := nvs.ReadIdentity(d.flash, part.Offset, part.Size)
 	if err != nvs.OK {
@@ -52,7 +56,7 @@ func (d *Device) loadIdentity() bool {
 	if id.ThingName == "" || len(id.Certificate) == 0 || len(id.Key) == 0 {
 		return false
 	}
-	d.ram.thing = id.ThingName
+	d.ram.thing, d.ram.identity = id.ThingName, &id
 	return true
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/device/otaops"
 	"github.com/otasim/otasim/device/pal"
+	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/flashmodel/partition"
 )
 
@@ -65,7 +66,8 @@ type ram struct {
 	running   Running
 	behaviour *firmware.Behaviour
 	nvs       partition.Record
-	thing     string // from NVS; "" when the identity is lost
+	thing     string        // from NVS; "" when the identity is lost
+	identity  *nvs.Identity // until the first connection; never changed
 	agent     agent.Agent
 	pal       pal.PAL
 }

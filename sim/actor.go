@@ -26,6 +26,7 @@ type msgKind uint8
 const (
 	msgWake     msgKind = iota // own timer
 	msgFrame                   // a frame on the connection gen
+	msgInbox                   // own timer: the CPU is free for the frames in the inbox
 	msgPowerOn                 // mains power arrives
 	msgCut                     // mains power fails now, if still planned for now
 	msgPowerOff                // mains power is switched off; nothing switches it on again by itself
@@ -43,6 +44,8 @@ type actor struct {
 	link    *network.Link
 	chain   trace.Chain
 	wake    time.Duration     // of the msgWake in the queue, 0: none
+	inbox   []msg             // frames that arrived while the CPU was in a flash command
+	drain   time.Duration     // of the msgInbox in the queue, 0: none
 	cutAt   time.Duration     // power fails then, 0: not planned
 	cutBy   *fault.PowerCut   // the cut under way
 	cuts    []*fault.PowerCut // those that wait for their point
@@ -91,11 +94,7 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 	a := &sh.w.devs[e.Dst]
 	now := time.Duration(e.At)
 	if a.dev != nil && e.Msg.kind != msgCut && a.dev.BusyUntil() > now {
-		// The CPU is in a flash command or a digest: the event waits its turn.
-		if e.Msg.kind == msgWake {
-			a.wake = a.dev.BusyUntil()
-		}
-		sh.k.Send(e.Dst, a.dev.BusyUntil(), e.Msg)
+		sh.later(a, now, e.Msg)
 		return
 	}
 	switch e.Msg.kind {
@@ -107,27 +106,33 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		if !a.powered() {
 			return
 		}
-		sh.out = a.client.Wake(now, sh.out[:0])
+		sh.out = a.client.Wake(now, &sh.roots, sh.out[:0])
 		sh.flush(a)
 		if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
 			sh.step(a, now, device.Event{Kind: device.Wake})
 		}
 	case msgFrame:
-		if !a.powered() {
+		if len(a.inbox) > 0 {
+			a.inbox = append(a.inbox, e.Msg) // behind those that wait for this very moment
 			return
 		}
-		if e.Msg.gen != a.client.Gen || !a.client.Alive() {
-			// A segment for a connection this TCP stack does not know: it answers RST.
-			if e.Msg.frame.Kind != protocol.FrameClose {
-				sh.transmit(a, now, e.Msg.gen, protocol.Frame{Kind: protocol.FrameClose}, 0)
+		sh.frame(a, now, &e.Msg)
+	case msgInbox:
+		a.drain = 0
+		for n := 0; ; n++ {
+			if n >= len(a.inbox) {
+				a.inbox = nil
+				break
 			}
-			return
+			if until := a.dev.BusyUntil(); until > now {
+				a.inbox = slices.Delete(a.inbox, 0, n)
+				a.drain = until
+				sh.k.Send(a.id, until, msg{kind: msgInbox})
+				break
+			}
+			m := a.inbox[n] // losing power empties the inbox
+			sh.frame(a, now, &m)
 		}
-		a.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
-		a.chain.Bytes(e.Msg.frame.Head)
-		a.chain.Fold(sh.bodies.Sum(e.Msg.frame.Body))
-		sh.out = a.client.Receive(now, now, sh.w.epoch, e.Msg.frame, &sh.roots, &sh.packet, sh.out[:0])
-		sh.flush(a)
 	case msgPowerOn:
 		if a.dev != nil && !a.powered() {
 			sh.step(a, now, device.Event{Kind: device.PowerOn})
@@ -151,6 +156,46 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		sh.step(a, now, device.Event{Kind: device.PowerOn})
 	}
 	sh.after(a, now)
+}
+
+// later keeps an event for when the CPU is through with its flash command or digest.
+func (sh *shard) later(a *actor, now time.Duration, m msg) {
+	until := a.dev.BusyUntil()
+	switch m.kind {
+	case msgWake:
+		if now != a.wake {
+			return
+		}
+		a.wake = until
+	case msgFrame:
+		a.inbox = append(a.inbox, m)
+		if a.drain != 0 {
+			return
+		}
+		a.drain, m = until, msg{kind: msgInbox}
+	case msgInbox:
+		a.drain = until
+	}
+	sh.k.Send(a.id, until, m)
+}
+
+// frame hands a frame from the downlink to the device's MQTT client.
+func (sh *shard) frame(a *actor, now time.Duration, m *msg) {
+	if !a.powered() {
+		return
+	}
+	if m.gen != a.client.Gen || !a.client.Alive() {
+		// A segment for a connection this TCP stack does not know: it answers RST.
+		if m.frame.Kind != protocol.FrameClose {
+			sh.transmit(a, now, m.gen, protocol.Frame{Kind: protocol.FrameClose}, 0)
+		}
+		return
+	}
+	// Its bytes are in the history of the sender, and cannot change on the way.
+	a.chain.Fold(uint64(now)<<8 | uint64(m.frame.Kind))
+	a.chain.Fold(uint64(m.frame.Len()))
+	sh.out = a.client.Receive(now, now, sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
+	sh.flush(a)
 }
 
 // after looks at a device whose event is over.
@@ -247,7 +292,7 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 	f.SetCutAt(0)
 	f.SetInjector(nil)
 	by := a.cutBy
-	a.cutAt, a.cutBy, a.wake = 0, nil, 0
+	a.cutAt, a.cutBy, a.wake, a.inbox = 0, nil, 0, nil
 	a.looked = true
 	if by == nil {
 		return

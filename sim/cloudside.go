@@ -48,8 +48,7 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 	case msgFrame:
 		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
 		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))
-		c.chain.Bytes(e.Msg.frame.Head)
-		c.chain.Fold(sh.bodies.Sum(e.Msg.frame.Body))
+		c.chain.Fold(uint64(e.Msg.frame.Len()))
 		c.receive(at, e.Src, e.Msg.gen, e.Msg.frame)
 	}
 	c.flush(sh, now)

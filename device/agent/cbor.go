@@ -79,9 +79,7 @@ func decodeBlock(msg []byte, capacity int, whole bool) (Block, error) {
 		return b, fmt.Errorf("%w: not a map", ErrCBOR)
 	}
 	if whole {
-		if _, err := skip(msg, 0, 0); err != nil {
-			return b, err
-		}
+		return decodeWhole(msg, capacity)
 	}
 	f, err := findKey(msg, 'f')
 	if err != nil {
@@ -109,6 +107,69 @@ func decodeBlock(msg []byte, capacity int, whole bool) (Block, error) {
 		return b, err
 	}
 	b.Payload, err = readBytes(msg, p, capacity)
+	return b, err
+}
+
+// decodeWhole is decodeBlock for a reader that refuses a message which is not well formed to its end. It passes over
+// the message once, since a fleet decodes little else.
+func decodeWhole(msg []byte, capacity int) (b Block, err error) {
+	_, n, off, indefinite, err := head(msg, 0)
+	if err != nil {
+		return b, err
+	}
+	if n > uint64(len(msg)) {
+		return b, fmt.Errorf("%w: map too large", ErrCBOR)
+	}
+	const keys = "filp"
+	var at [len(keys)]int // of the value under each key, the first one that matches; 0: none
+	for ; indefinite || n > 0; n-- {
+		if off >= len(msg) {
+			return b, fmt.Errorf("%w: map ends at %d", ErrCBOR, off)
+		}
+		if indefinite && msg[off] == breakByte {
+			break
+		}
+		key := off
+		if off, err = skip(msg, off, 1); err != nil {
+			return b, err
+		}
+		if msg[key]>>5 == 3 {
+			for i := range keys {
+				if at[i] != 0 {
+					continue
+				}
+				match, err := textEquals(msg, key, keys[i])
+				if err != nil {
+					return b, err
+				}
+				if match {
+					at[i] = off
+					break
+				}
+			}
+		}
+		if indefinite && off < len(msg) && msg[off] == breakByte {
+			break // a key without a value
+		}
+		if off, err = skip(msg, off, 1); err != nil {
+			return b, err
+		}
+	}
+	for i := range keys {
+		if at[i] == 0 {
+			return b, fmt.Errorf("%w: no key %q", ErrCBOR, keys[i])
+		}
+	}
+	if b.File, err = readInt(msg, at[0], 'f'); err != nil {
+		return b, err
+	}
+	if b.Index, err = readInt(msg, at[1], 'i'); err != nil {
+		return b, err
+	}
+	if b.Size, err = readInt(msg, at[2], 'l'); err != nil {
+		return b, err
+	}
+	b.Payload, err = readBytes(msg, at[3], capacity)
 	return b, err
 }
 

@@ -37,14 +37,15 @@ type Kernel[M any] struct {
 	events uint64
 	lastN  uint64 // events of the previous epoch
 
-	epoch   atomic.Uint64 // raised to start an epoch
-	pending atomic.Int32  // workers still running it
-	idle    atomic.Bool   // the caller of Run sleeps until they are done
-	done    chan struct{}
-	quit    bool
-	wake    []chan struct{}
-	parked  []atomic.Bool
-	failure atomic.Pointer[any]
+	epoch    atomic.Uint64 // raised to start an epoch
+	pending  atomic.Int32  // workers still running it
+	patience patience      // of the caller of Run
+	idle     atomic.Bool   // the caller of Run sleeps until they are done
+	done     chan struct{}
+	quit     bool
+	wake     []chan struct{}
+	parked   []atomic.Bool
+	failure  atomic.Pointer[any]
 }
 
 // A Shard is one worker's part of the world.
@@ -212,15 +213,12 @@ func (k *Kernel[M]) parallel() {
 
 // await returns when every other worker is done with the epoch.
 func (k *Kernel[M]) await() {
-	for spin := 0; k.pending.Load() > 0; spin++ {
-		if spin < spins {
-			continue
-		}
-		k.idle.Store(true)
-		if k.pending.Load() > 0 || !k.idle.Swap(false) {
-			<-k.done
-		}
+	if k.patience.spin(func() bool { return k.pending.Load() == 0 }) {
 		return
+	}
+	k.idle.Store(true)
+	if k.pending.Load() > 0 || !k.idle.Swap(false) {
+		<-k.done
 	}
 }
 
@@ -231,14 +229,32 @@ func (k *Kernel[M]) finish() {
 	}
 }
 
-// spins is how often a waiting worker looks before it lets others run: tens of
-// microseconds. Spinning alone is up to 18 times slower when a neighbour takes
-// the core, blocking at once twice as slow when none does.
-const spins = 20_000
+// patience is how often a waiting worker looks before it sleeps. Waking it takes
+// longer than most epochs, so it looks for some milliseconds; but where a
+// neighbour has taken the core of the one it waits for, looking only makes things
+// worse, so each time in vain halves the patience.
+type patience int
+
+const (
+	mostPatience  patience = 10_000_000
+	leastPatience patience = 20_000
+)
+
+// spin looks until it is so, or patience has ended.
+func (p *patience) spin(so func() bool) bool {
+	for range *p {
+		if so() {
+			*p = min(2**p, mostPatience)
+			return true
+		}
+	}
+	*p = max(*p/2, leastPatience)
+	return false
+}
 
 func (k *Kernel[M]) start() {
 	n := len(k.shards) - 1
-	k.quit, k.done = false, make(chan struct{}, 1)
+	k.quit, k.done, k.patience = false, make(chan struct{}, 1), mostPatience
 	k.wake, k.parked = make([]chan struct{}, n), make([]atomic.Bool, n)
 	for i := range n {
 		k.wake[i] = make(chan struct{}, 1)
@@ -259,16 +275,14 @@ func (k *Kernel[M]) stop() {
 }
 
 func (k *Kernel[M]) work(i int, seen uint64) {
+	p := mostPatience
 	for {
-		for spin := 0; k.epoch.Load() == seen; spin++ {
-			if spin < spins {
-				continue
-			}
+		if !p.spin(func() bool { return k.epoch.Load() != seen }) {
 			k.parked[i].Store(true)
-			if k.epoch.Load() != seen && k.parked[i].Swap(false) {
-				break // raised in between, and nobody will wake us
+			// Raised in between, nobody will wake us.
+			if k.epoch.Load() == seen || !k.parked[i].Swap(false) {
+				<-k.wake[i]
 			}
-			<-k.wake[i]
 		}
 		seen++
 		if k.quit {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -143,13 +144,13 @@ func (c *Client) NextWake() (at time.Duration, ok bool) { return c.due, c.state 
 
 // Wake handles the client's own time: sending the TLS flight after the dial,
 // keep-alive pings, and giving up.
-func (c *Client) Wake(now time.Duration, out []Output) []Output {
+func (c *Client) Wake(now time.Duration, roots *Roots, out []Output) []Output {
 	if c.state == offline || now < c.due {
 		return out
 	}
 	switch c.state {
 	case dialing:
-		if err := checkIdentity(c.op.Certificate, c.op.Key); err != nil {
+		if err := roots.identity(c.op.Certificate, c.op.Key); err != nil {
 			return c.fail(out, now, err.Error())
 		}
 		c.state = handshaking
@@ -252,7 +253,10 @@ func (c *Client) Clone() Client {
 // Roots verifies server chains against a root certificate from a device's flash.
 // Verdicts are remembered by content, never by name, within one day of virtual
 // time. A Roots belongs to one goroutine.
-type Roots struct{ verdicts map[rootKey]error }
+type Roots struct {
+	verdicts map[rootKey]error
+	own      map[[sha256.Size]byte]struct{} // certificates and keys that belong together
+}
 
 type rootKey struct {
 	ca, chain string
@@ -261,6 +265,9 @@ type rootKey struct {
 
 // maxVerdicts bounds the memory that hostile chains can take.
 const maxVerdicts = 4096
+
+// maxIdentities bounds what is remembered of devices' own pairs.
+const maxIdentities = 1 << 20
 
 // Verify checks that chain, leaf first, leads to the root in ca (PEM or DER) at
 // that time.
@@ -274,6 +281,26 @@ func (r *Roots) Verify(ca, chain []byte, at time.Time) error {
 		r.verdicts = map[rootKey]error{}
 	}
 	r.verdicts[key] = err
+	return err
+}
+
+// identity is checkIdentity, with good pairs remembered by content.
+func (r *Roots) identity(cert, key []byte) error {
+	h := sha256.New()
+	h.Write(cert)
+	h.Write(key)
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	if _, ok := r.own[sum]; ok {
+		return nil
+	}
+	err := checkIdentity(cert, key)
+	if err == nil {
+		if r.own == nil || len(r.own) >= maxIdentities {
+			r.own = map[[sha256.Size]byte]struct{}{}
+		}
+		r.own[sum] = struct{}{}
+	}
 	return err
 }
 

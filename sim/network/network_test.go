@@ -99,7 +99,7 @@ func dial(t *testing.T, c *Client, a authority) {
 	at, ok := c.NextWake()
 	require.True(t, ok)
 	require.Equal(t, time.Second+2*rtt, at)
-	out := c.Wake(at, nil)
+	out := c.Wake(at, &Roots{}, nil)
 	require.Len(t, out, 1)
 	require.Equal(t, protocol.FrameTLSClient, out[0].Frame.Kind)
 }
@@ -135,11 +135,11 @@ func TestClientConnectsSubscribesAndPings(t *testing.T) {
 
 	at, _ := c.NextWake()
 	require.Equal(t, now+time.Minute, at, "60 s after the last packet sent")
-	out = c.Wake(at, nil)
+	out = c.Wake(at, &roots, nil)
 	require.NoError(t, protocol.Decode(out[0].Frame, &p))
 	require.Equal(t, protocol.Pingreq, p.Type)
 	at, _ = c.NextWake()
-	out = c.Wake(at, nil)
+	out = c.Wake(at, &roots, nil)
 	require.Equal(t, device.Disconnected, out[1].Event.Kind, "no PINGRESP")
 }
 
@@ -151,7 +151,7 @@ func TestClientPingsInItsOwnTime(t *testing.T) {
 	var p protocol.Packet
 	require.Empty(t, c.Do(device.NetOp{Kind: device.OpConnect, ClientID: "dev", KeepAlive: 1200, Ping: 300 * time.Second, Certificate: a.device, Key: a.key, CA: a.ca}, rtt, nil))
 	at, _ := c.NextWake()
-	c.Wake(at, nil)
+	c.Wake(at, &roots, nil)
 	out := c.Receive(at, at, epoch, protocol.Frame{Kind: protocol.FrameTLSServer, Body: protocol.AppendCertificate(nil, a.server)}, &roots, &p, nil)
 	require.NoError(t, protocol.Decode(out[0].Frame, &p))
 	require.EqualValues(t, 1200, p.KeepAlive)
@@ -178,7 +178,7 @@ func TestClientNeedsItsOwnKey(t *testing.T) {
 	a, b := newAuthority(t, "a"), newAuthority(t, "b")
 	var c Client
 	c.Do(device.NetOp{Kind: device.OpConnect, Certificate: a.device, Key: b.key, CA: a.ca}, rtt, nil)
-	out := c.Wake(2*rtt, nil)
+	out := c.Wake(2*rtt, &Roots{}, nil)
 	require.Equal(t, device.ConnectFailed, out[0].Event.Kind)
 }
 
