@@ -136,7 +136,7 @@ func (w *walker) walk(n ast.Node, depth int) {
 	switch n := n.(type) {
 	case *ast.IdentifierNode:
 		if n.Value == "devices" && w.kind != AtEnd && w.kind != EveryDevice {
-			w.fail(n, len("devices"), "devices cannot be used here: it would visit every device after every event",
+			w.fail(n, len("devices"), "devices cannot be used here: it would visit every device in every epoch",
 				"use a sum such as fleet.bricked, or everyDevice for a rule about each device")
 		}
 		w.part(n, depth)

@@ -543,7 +543,7 @@ type Assertion struct {
 	Place *Node `json:"-"`
 	// What it says, in words.
 	Name String `json:"name" jsonschema:"required"`
-	// Must hold after every event.
+	// Must hold whenever it is looked at: at the end of each epoch, a few virtual milliseconds, in which something changed.
 	Always Expr `json:"always"`
 	// Must hold when the run is over.
 	AtEnd Expr `json:"atEnd"`
