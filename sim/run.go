@@ -34,6 +34,8 @@ type Options struct {
 
 	direct bool // step devices without goroutines (tests)
 	noMemo bool // compute every digest and signature anew (tests)
+	// parallel runs every epoch on all workers: the small fleets of tests have few epochs that pay for it.
+	parallel bool
 }
 
 // Run runs a scenario once, or once per variant. An error means that the run could

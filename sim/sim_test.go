@@ -66,8 +66,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 			first := run(t, sc, Options{Workers: 1})
 			require.Equal(t, report.VerdictPass, first.Verdict, "%+v %v", first.Assertions, first.Notes)
 			for name, o := range map[string]Options{
-				"again": {Workers: 1}, "2 workers": {Workers: 2}, "4 workers": {Workers: 4},
-				"stepped without goroutines": {Workers: 1, direct: true}, "every digest computed": {Workers: 2, noMemo: true},
+				"again": {Workers: 1}, "2 workers": {Workers: 2, parallel: true}, "4 workers": {Workers: 4, parallel: true}, "short epochs on one": {Workers: 2},
+				"stepped without goroutines": {Workers: 1, direct: true}, "every digest computed": {Workers: 2, noMemo: true, parallel: true},
 			} {
 				got := run(t, sc, o)
 				require.Equal(t, first.TraceHash, got.TraceHash, name)
@@ -90,7 +90,7 @@ func TestTextTraceIsTheSameForAnyWorkers(t *testing.T) {
 	require.Contains(t, want.String(), "boot: Loaded app from partition at offset 0x1d0000")
 	for workers := 2; workers <= 4; workers++ {
 		var got bytes.Buffer
-		require.Equal(t, hash, run(t, sc, Options{Workers: workers, Trace: &got}).TraceHash)
+		require.Equal(t, hash, run(t, sc, Options{Workers: workers, Trace: &got, parallel: true}).TraceHash)
 		require.Equal(t, want.String(), got.String())
 	}
 	require.Equal(t, hash, run(t, sc, Options{Workers: 2}).TraceHash, "a trace changes nothing")

@@ -125,7 +125,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	w.engine, w.cloudID, w.lookahead = w, int32(n), w.fleet.lookahead()
 	w.k = kernel.New(kernel.Config[msg]{
 		Actors: n + 1, Workers: opt.Workers, ShardOf: w.shardOf,
-		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier,
+		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier, Parallel: opt.parallel,
 	})
 	for i, sh := range w.shards {
 		sh.k = w.k.Shard(i)

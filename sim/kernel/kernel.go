@@ -25,6 +25,7 @@ type Config[M any] struct {
 	Lookahead time.Duration                       // smallest latency between two actors, at least 1 ns
 	Handle    func(*Shard[M], *Event[M])          // runs one event; may only touch the state of e.Dst
 	Barrier   func(end time.Duration) (stop bool) // between epochs, alone; nil: never stop
+	Parallel  bool                                // every epoch on all workers, short ones too; for tests, as it is slower
 }
 
 // A Kernel owns the shards of one run.
@@ -164,7 +165,7 @@ func (k *Kernel[M]) Run(until time.Duration) (dry bool) {
 		}
 		k.end = min(int64(t)+int64(k.cfg.Lookahead), int64(until))
 		before := k.count()
-		if k.cfg.Workers == 1 || k.lastN < fewEvents {
+		if k.cfg.Workers == 1 || k.lastN < fewEvents && !k.cfg.Parallel {
 			for _, s := range k.shards {
 				s.run(k.end)
 			}
@@ -232,29 +233,32 @@ func (k *Kernel[M]) finish() {
 // patience is how often a waiting worker looks before it sleeps. Waking it takes
 // longer than most epochs, so it looks for some milliseconds; but where a
 // neighbour has taken the core of the one it waits for, looking only makes things
-// worse, so each time in vain halves the patience.
-type patience int
+// worse, so each time in vain halves the patience, and with more workers than
+// cores there is none.
+type patience struct{ looks, least, most int }
 
-const (
-	mostPatience  patience = 10_000_000
-	leastPatience patience = 20_000
-)
+func newPatience(workers int) patience {
+	if workers > runtime.GOMAXPROCS(0) {
+		return patience{}
+	}
+	return patience{looks: 10_000_000, least: 20_000, most: 10_000_000}
+}
 
 // spin looks until it is so, or patience has ended.
 func (p *patience) spin(so func() bool) bool {
-	for range *p {
+	for range p.looks {
 		if so() {
-			*p = min(2**p, mostPatience)
+			p.looks = min(2*p.looks, p.most)
 			return true
 		}
 	}
-	*p = max(*p/2, leastPatience)
+	p.looks = max(p.looks/2, p.least)
 	return false
 }
 
 func (k *Kernel[M]) start() {
 	n := len(k.shards) - 1
-	k.quit, k.done, k.patience = false, make(chan struct{}, 1), mostPatience
+	k.quit, k.done, k.patience = false, make(chan struct{}, 1), newPatience(n+1)
 	k.wake, k.parked = make([]chan struct{}, n), make([]atomic.Bool, n)
 	for i := range n {
 		k.wake[i] = make(chan struct{}, 1)
@@ -275,7 +279,7 @@ func (k *Kernel[M]) stop() {
 }
 
 func (k *Kernel[M]) work(i int, seen uint64) {
-	p := mostPatience
+	p := newPatience(len(k.shards))
 	for {
 		if !p.spin(func() bool { return k.epoch.Load() != seen }) {
 			k.parked[i].Store(true)
