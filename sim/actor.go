@@ -307,6 +307,9 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 // reached is the hook that every device calls at the named points of its program.
 func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, arg int) {
 	a := sh.stepping
+	if sh.w.detail != nil {
+		sh.w.detail.reached(a.id, now, p, arg)
+	}
 	a.chain.Fold(uint64(now)<<16 ^ uint64(p)<<8 ^ uint64(uint32(arg))<<24 ^ 0x10)
 	switch p {
 	case device.PointBoot:

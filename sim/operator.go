@@ -18,6 +18,7 @@ import (
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
@@ -41,7 +42,8 @@ type operator struct {
 	runs     []*rollout // updates and attacks that have been created, in order
 	notes    []string
 	seen     uint64 // JobChanges when the jobs were last looked at
-	steps    []string
+	steps    []report.Step
+	told     int // steps that progress has shown
 	tampered []tampered
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/sim/check"
+	"github.com/otasim/otasim/sim/cost"
 	"github.com/otasim/otasim/sim/report"
 )
 
@@ -92,12 +93,10 @@ func (o *operator) executions() map[string]int {
 	return out
 }
 
-func (o *operator) takeStep() string {
-	if len(o.steps) == 0 {
-		return ""
-	}
-	s := o.steps[0]
-	o.steps = o.steps[1:]
+// news are the steps that nobody was told yet.
+func (o *operator) news() []report.Step {
+	s := o.steps[o.told:]
+	o.told = len(o.steps)
 	return s
 }
 
@@ -197,4 +196,22 @@ func (o *operator) traffic() report.Traffic {
 	s := o.cloud.Stats(Epoch.Add(o.now))
 	return report.Traffic{MQTTMessagesIn: s.MessagesIn, MQTTMessagesOut: s.MessagesOut, MQTTBytesIn: s.BytesIn, MQTTBytesOut: s.BytesOut,
 		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests, HTTPBytes: s.HTTPBytes, Connects: s.Connects, Throttled: s.Throttled}
+}
+
+// bill prices what the run used until now.
+func (o *operator) bill(now time.Duration, all []report.Job) *report.Cost {
+	table, err := cost.Prices(o.sc.Cloud.Region, o.sc.Cloud.Prices)
+	if err != nil {
+		return nil // the scenario was checked
+	}
+	s := o.cloud.Stats(Epoch.Add(now))
+	u := report.Usage{MeteredMessages: s.Metered, ConnectedMinutes: s.ConnectedSeconds / 60, S3Requests: s.HTTPRequests}
+	for i := range all {
+		for _, e := range o.list(all[i].OTAUpdateID) {
+			u.JobExecutions += uint64(1 + e.JobExecutionSummary.RetryAttempt)
+		}
+	}
+	b := table.Bill(cost.Usage{Messages: float64(u.MeteredMessages), ConnectedMinutes: u.ConnectedMinutes, JobExecutions: float64(u.JobExecutions),
+		S3Gets: float64(u.S3Requests), S3EgressBytes: float64(u.S3EgressBytes)})
+	return &report.Cost{Messages: b.Messages, Connectivity: b.Connectivity, JobExecutions: b.JobExecutions, S3: b.S3, Total: b.Total(), PricesAsOf: table.AsOf, Usage: u}
 }

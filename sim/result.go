@@ -111,7 +111,12 @@ func (w *world) result() *report.Result {
 			}
 		}
 	}
-	r.Notes = op.notes
+	r.Notes, r.Steps = op.notes, op.steps
+	r.CostUSD = op.bill(w.now, r.Jobs)
+	if w.detail != nil {
+		w.detail.sample(w, w.now)
+		r.Detail = w.detail.report(w)
+	}
 	if w.opt.Mode != Live { // what happens on sockets happens once
 		r.TraceHash = w.traceHash()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
@@ -82,7 +83,7 @@ func sameCounts(a, b *jobs.ProcessDetails) bool {
 }
 
 func (o *operator) step(format string, args ...any) {
-	o.steps = append(o.steps, fmt.Sprintf(format, args...))
+	o.steps = append(o.steps, report.Step{At: o.now.Seconds(), Text: fmt.Sprintf(format, args...)})
 }
 
 func (o *operator) reached(a *scenario.After) bool {

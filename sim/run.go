@@ -31,6 +31,7 @@ type Options struct {
 	Progress func(report.Progress) // called now and then, nil: never
 	Trace    io.Writer             // one line per thing a device does, nil: none
 	Version  string                // of otasim, for the result
+	Detail   bool                  // collect what charts are drawn from
 
 	direct bool // step devices without goroutines (tests)
 	noMemo bool // compute every digest and signature anew (tests)

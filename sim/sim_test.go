@@ -67,7 +67,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 			require.Equal(t, report.VerdictPass, first.Verdict, "%+v %v", first.Assertions, first.Notes)
 			for name, o := range map[string]Options{
 				"again": {Workers: 1}, "2 workers": {Workers: 2, parallel: true}, "4 workers": {Workers: 4, parallel: true}, "short epochs on one": {Workers: 2},
-				"stepped without goroutines": {Workers: 1, direct: true}, "every digest computed": {Workers: 2, noMemo: true, parallel: true},
+				"stepped without goroutines": {Workers: 1, direct: true}, "every digest computed": {Workers: 2, noMemo: true, parallel: true}, "with detail": {Workers: 2, Detail: true},
 			} {
 				got := run(t, sc, o)
 				require.Equal(t, first.TraceHash, got.TraceHash, name)

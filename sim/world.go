@@ -42,6 +42,7 @@ type world struct {
 	lookahead time.Duration
 	side      cloudside
 
+	detail    *detail // nil: no report is wanted
 	judge     *check.Judge
 	asksFlash bool // some rule is about flash, which must be added up over all devices
 	env       check.Env
@@ -103,6 +104,9 @@ func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 		return nil, err
 	}
 	w.devs = make([]actor, len(w.fleet.things))
+	if opt.Detail {
+		w.detail = newDetail(len(w.devs))
+	}
 	w.shardOf = shardOf(len(w.devs), opt.Workers)
 	for range opt.Workers {
 		sh := &shard{w: w, tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults))}
@@ -332,6 +336,8 @@ func (w *world) run(ctx context.Context) (*report.Result, error) {
 	if w.opt.Trace != nil {
 		w.writeTrace()
 	}
+	w.shown = time.Time{}
+	w.show(time.Now(), w.now) //nolint:forbidigo // the last steps, to whoever looks on
 	return w.result(), nil
 }
 
@@ -349,6 +355,9 @@ func (w *world) barrier(end time.Duration) bool {
 	if w.side.changed {
 		changed, w.side.changed = true, false
 		w.env.Jobs = w.side.op.jobs()
+	}
+	if w.detail != nil && end >= w.detail.next {
+		w.detail.sample(w, end)
 	}
 	if changed && (w.judge.Live() || len(w.pending) > 0 || w.side.op.conditional()) {
 		w.look(end)
@@ -462,7 +471,7 @@ func (w *world) show(wall time.Time, now time.Duration) {
 	if w.opt.Progress != nil {
 		fleet, _ := w.count()
 		w.opt.Progress(report.Progress{Virtual: now, Limit: w.sc.Duration, Events: w.engine.events(), Devices: fleet.Devices, Powered: fleet.Powered,
-			Executions: w.side.op.executions(), RolledBack: fleet.RolledBack, Bricked: fleet.Bricked, Step: w.side.op.takeStep()})
+			Executions: w.side.op.executions(), RolledBack: fleet.RolledBack, Bricked: fleet.Bricked, Steps: w.side.op.news()})
 	}
 }
 

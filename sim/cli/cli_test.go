@@ -38,7 +38,7 @@ func scripted() int {
 			}
 		}
 		if opt.Progress != nil {
-			opt.Progress(report.Progress{Virtual: time.Minute, Limit: sc.Duration, Devices: sc.Devices(), Step: "the job was created"})
+			opt.Progress(report.Progress{Virtual: time.Minute, Limit: sc.Duration, Devices: sc.Devices(), Steps: []report.Step{{At: 60, Text: "the job was created"}}})
 		}
 		switch os.Getenv("WORLD") {
 		case "broken":

@@ -34,19 +34,20 @@ func (l *Live) Show(p Progress) {
 		l.start = now
 	}
 	if l.Terminal {
-		if p.Step != "" {
-			l.recent = append(l.recent, Clock(p.Virtual)+"  "+p.Step)
-			l.recent = l.recent[max(0, len(l.recent)-3):]
+		for _, s := range p.Steps {
+			l.recent = append(l.recent, Clock(seconds(s.At))+"  "+s.Text)
 		}
+		l.recent = l.recent[max(0, len(l.recent)-3):]
 		if now.Sub(l.last) >= 100*time.Millisecond {
 			l.last = now
 			l.draw(p, now.Sub(l.start))
 		}
 		return
 	}
+	for _, s := range p.Steps {
+		fmt.Fprintf(l.W, "%10s  %s\n", Clock(seconds(s.At)), s.Text)
+	}
 	switch {
-	case p.Step != "":
-		fmt.Fprintf(l.W, "%10s  %s\n", Clock(p.Virtual), p.Step)
 	case l.last.IsZero():
 		l.last = now
 	case now.Sub(l.last) >= 10*time.Second:

@@ -172,10 +172,10 @@ func TestLive(t *testing.T) {
 	require.Empty(t, buf.String())
 	now = now.Add(time.Second)
 	l.Show(p)
-	p.Step = "job fw COMPLETED"
+	p.Steps = []Step{{At: 61, Text: "job fw COMPLETED"}}
 	l.Show(p)
 	l.Done()
-	require.Equal(t, "     1m00s  10 devices   SUCCEEDED 6   QUEUED 4\n     1m00s  job fw COMPLETED\n", buf.String())
+	require.Equal(t, "     1m00s  10 devices   SUCCEEDED 6   QUEUED 4\n     1m01s  job fw COMPLETED\n", buf.String())
 
 	buf.Reset()
 	l = &Live{W: &buf, Now: func() time.Time { return now }, Name: "x", Seed: 1, Terminal: true, Width: 60}

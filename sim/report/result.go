@@ -55,6 +55,8 @@ type Result struct {
 	// Durations of job executions in virtual seconds, for the summary.
 	ExecutionTime *Quantiles     `json:"execution_time,omitempty"`
 	Resets        map[string]int `json:"resets,omitempty"` // esp_reset_reason_t name -> count
+	Steps         []Step         `json:"steps,omitempty"`  // of the operator and the job service
+	Detail        *Detail        `json:"detail,omitempty"` // with --out html and --out dir
 }
 
 // Fleet counts devices by the truth in their flash, at the end or (in expressions) now.
@@ -129,6 +131,16 @@ type Cost struct {
 	S3            float64 `json:"s3"`
 	Total         float64 `json:"total"`
 	PricesAsOf    string  `json:"prices_as_of"`
+	Usage         Usage   `json:"usage"`
+}
+
+// Usage is what was metered for Cost.
+type Usage struct {
+	MeteredMessages  uint64  `json:"metered_messages"` // units of 5 KB
+	ConnectedMinutes float64 `json:"connected_minutes"`
+	JobExecutions    uint64  `json:"job_executions"` // retries included
+	S3Requests       uint64  `json:"s3_requests"`
+	S3EgressBytes    uint64  `json:"s3_egress_bytes"`
 }
 
 // Assertion is a judged rule. Actual says what was found, for a reader.
@@ -242,5 +254,11 @@ type Progress struct {
 	Executions map[string]int // all jobs together, by status
 	RolledBack int
 	Bricked    int
-	Step       string // what just happened, "" if nothing worth a line: "job fw-1-1-0-canary COMPLETED"
+	Steps      []Step // what happened since the last look
+}
+
+// Step is something worth a line: "job fw-1-1-0-canary COMPLETED".
+type Step struct {
+	At   float64 `json:"at"` // virtual seconds
+	Text string  `json:"text"`
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/partition"
+	"github.com/otasim/otasim/sim/cost"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
 
@@ -279,5 +280,20 @@ func (b *builder) buildCloud() {
 	}
 	if f.Quotas.Node != nil {
 		b.s.Cloud.Quotas = f.Quotas.Value
+	}
+	b.buildPrices(&f.Prices)
+}
+
+// buildPrices reads the prices that replace the shipped ones.
+func (b *builder) buildPrices(prices *file.Map[file.Decimal]) {
+	for _, e := range *prices {
+		if !slices.Contains(cost.Names(), e.Name) {
+			b.unknown(e.Key, "price", e.Name, cost.Names())
+			continue
+		}
+		if b.s.Cloud.Prices == nil {
+			b.s.Cloud.Prices = map[string]float64{}
+		}
+		b.s.Cloud.Prices[e.Name] = float64(e.Value.Value) / 1e6
 	}
 }

@@ -191,8 +191,9 @@ type Link struct {
 // Cloud is the account the fleet talks to.
 type Cloud struct {
 	Region  string
-	Account string // 12 digits
-	Quotas  string // aws-default or unlimited
+	Account string             // 12 digits
+	Quotas  string             // aws-default or unlimited
+	Prices  map[string]float64 // US dollars by name of package cost, instead of its tables
 }
 
 // Trigger says when something happens. Exactly one of At, After or When alone is set; When beside At or After is a

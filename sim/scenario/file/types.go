@@ -218,6 +218,8 @@ type Cloud struct {
 	Account Label `json:"account"`
 	// aws-default throttles as AWS documents it, unlimited does not.
 	Quotas String `json:"quotas" jsonschema:"enum=aws-default,enum=unlimited"`
+	// US dollars instead of the shipped prices: messages and connectivity per million, jobExecutions each, s3Get and s3Put per thousand, s3Egress per GiB.
+	Prices Map[Decimal] `json:"prices"`
 }
 
 // Trigger says when something happens.
