@@ -114,7 +114,7 @@ func (w *world) pump() {
 			k.tls = o.Frame
 		}
 		if o.Close {
-			k.closed = o.Reason
+			k.closed = string(o.Reason)
 			delete(w.open, o.Conn)
 		}
 	}

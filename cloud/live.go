@@ -87,7 +87,8 @@ func (c *Cloud) JobsRequest(now time.Time, thing, rest string, payload []byte) (
 // AuthorizePublish decides on a client's PUBLISH: topic rules, payload limit,
 // reserved topics, policies. A refusal ends the connection.
 func (c *Cloud) AuthorizePublish(p Principal, topic string, payload int, retain bool) bool {
-	return c.broker.Check(p, topic, payload, retain) == nil
+	_, err := c.broker.Check(p, topic, payload, retain)
+	return err == nil
 }
 
 // Handle takes an authorized publish. One on a reserved topic is answered by

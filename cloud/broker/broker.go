@@ -32,7 +32,7 @@ type ConnID uint32
 type Out struct {
 	Conn   ConnID
 	Close  bool
-	Reason string // why it is closed, in the words of AWS lifecycle events
+	Reason rules.Reason // why it is closed
 	Frame  protocol.Frame
 }
 
@@ -101,9 +101,12 @@ type Broker struct {
 	packet   protocol.Packet
 	matches  []*subscription
 	sequence uint64 // of sessions
+	watchers int    // subscriptions that may hear lifecycle events
+	numbers  rules.Numbering
 
 	connects, subscribes, inbound, outbound quota.Rate
-	perConnection, perClient, inflight      int64
+	rates                                   rules.Rates // of one connection
+	perClient                               int64
 	maxSubscriptions                        int
 	expiry                                  int64
 
@@ -120,7 +123,8 @@ func New(cfg Config) *Broker {
 		exact: map[string]*entry{}, retained: map[string]retained{},
 		connects: quota.Rate{PerSecond: l[quota.ConnectRate]}, subscribes: quota.Rate{PerSecond: l[quota.SubscribeRate]},
 		inbound: quota.Rate{PerSecond: l[quota.InboundPublishRate]}, outbound: quota.Rate{PerSecond: l[quota.OutboundPublishRate]},
-		perConnection: l[quota.ConnectionPublishes], perClient: l[quota.ConnectRatePerClient], inflight: l[quota.Inflight],
+		rates:            rules.Rates{Publishes: l[quota.ConnectionPublishes], Throughput: l[quota.ConnectionThroughput], Inflight: int(l[quota.Inflight])},
+		perClient:        l[quota.ConnectRatePerClient],
 		maxSubscriptions: int(l[quota.Subscriptions]), expiry: l[quota.SessionExpiry] * int64(time.Second)}
 	var chain []byte
 	for _, der := range cfg.Chain {
@@ -158,7 +162,7 @@ func (b *Broker) Open(id ConnID) {
 // Drop tells that a transport connection is gone without DISCONNECT.
 func (b *Broker) Drop(now time.Time, id ConnID) {
 	if c := b.conns[id]; c != nil {
-		b.end(now.UnixNano(), c, "CONNECTION_LOST", false)
+		b.end(now.UnixNano(), c, rules.ConnectionLost, false)
 	}
 }
 
@@ -175,18 +179,27 @@ func (b *Broker) Receive(now time.Time, id ConnID, f protocol.Frame) {
 	case protocol.FrameMQTT:
 		b.stats.MessagesIn++
 		b.stats.BytesIn += uint64(f.Len())
-		if payload, ok := c.repeated(f, b.cfg.Registry.Epoch()); ok {
-			b.stream(at, c, c.route, payload)
+		if c.held != nil && c.held.in != nil {
+			c.held.in = append(c.held.in, func(now int64) { b.frame(now, c, f) })
 			return
 		}
-		b.mqtt(at, c, f)
+		b.frame(at, c, f)
 	case protocol.FrameTLSClient:
 		b.handshake(now, c, f)
 	case protocol.FrameClose, protocol.FrameTLSAlert:
-		b.end(at, c, "CONNECTION_LOST", false)
+		b.end(at, c, rules.ConnectionLost, false)
 	default:
-		b.end(at, c, "CLIENT_ERROR", true)
+		b.end(at, c, rules.ClientError, true)
 	}
+}
+
+// frame handles one control packet.
+func (b *Broker) frame(now int64, c *connection, f protocol.Frame) {
+	if payload, ok := c.repeated(f, b.cfg.Registry.Epoch()); ok {
+		b.stream(now, c, c.route, payload)
+		return
+	}
+	b.mqtt(now, c, f)
 }
 
 // handshake checks the client's chain: issued by the authority, registered,
@@ -194,11 +207,11 @@ func (b *Broker) Receive(now time.Time, id ConnID, f protocol.Frame) {
 func (b *Broker) handshake(now time.Time, c *connection, f protocol.Frame) {
 	alert := func(code byte) {
 		b.stats.Refused++
-		b.out = append(b.out, Out{Conn: c.id, Close: true, Reason: "AUTH_ERROR", Frame: protocol.Frame{Kind: protocol.FrameTLSAlert, Body: []byte{code}}})
+		b.out = append(b.out, Out{Conn: c.id, Close: true, Reason: rules.AuthError, Frame: protocol.Frame{Kind: protocol.FrameTLSAlert, Body: []byte{code}}})
 		delete(b.conns, c.id)
 	}
 	if c.principal.Certificate != nil {
-		b.end(now.UnixNano(), c, "CLIENT_ERROR", true)
+		b.end(now.UnixNano(), c, rules.ClientError, true)
 		return
 	}
 	cert, code := b.Certificate(now, f)
@@ -227,31 +240,24 @@ func (b *Broker) emit(c *connection, f protocol.Frame) {
 	b.out = append(b.out, Out{Conn: c.id, Frame: f})
 }
 
-// budget takes one publish out of a connection's and the account's rates.
-func (b *Broker) budget(now int64, c *connection, account *quota.Rate) bool {
-	if b.perConnection > 0 {
-		if s := now / int64(time.Second); s != c.second {
-			c.second, c.publishes = s, 0
-		}
-		if int64(c.publishes) >= b.perConnection {
-			b.stats.Throttled++
-			return false
-		}
-		c.publishes++
-	}
-	if !account.Allow(now) {
+// budget takes one publish of n bytes out of a connection's and the account's
+// rates: whether it may go, and how long it waits before it does.
+func (b *Broker) budget(now int64, c *connection, account *quota.Rate, n int) (wait time.Duration, ok bool) {
+	v := c.limiter.Publish(&b.rates, now, n)
+	if v.Drop || !account.Allow(now) {
 		b.stats.Throttled++
-		return false
+		return 0, false
 	}
-	return true
+	return v.Wait, true
 }
 
 // end closes a connection. active says that the broker closes it; otherwise
 // the transport is gone already.
-func (b *Broker) end(now int64, c *connection, reason string, active bool) {
+func (b *Broker) end(now int64, c *connection, reason rules.Reason, active bool) {
 	delete(b.conns, c.id)
 	c.closed = true
 	b.cfg.Agenda.Drop(&c.alarm)
+	b.unhold(c)
 	if active {
 		b.out = append(b.out, Out{Conn: c.id, Close: true, Reason: reason})
 	}
@@ -269,7 +275,8 @@ func (b *Broker) end(now int64, c *connection, reason string, active bool) {
 	} else {
 		s.park(b, now)
 	}
-	if c.will != nil && reason != "CLIENT_INITIATED_DISCONNECT" {
+	b.disconnected(now, c, s.clientID, reason)
+	if c.will != nil && reason.SendsWill() {
 		w := c.will
 		if b.cfg.Registry.Authorize(c.principal, "iot:Publish", "topic", w.topic) && rules.Topic(w.topic) == nil {
 			if use, _, _, _ := rules.Classify(w.topic); use == rules.Ordinary {
@@ -296,6 +303,6 @@ func (b *Broker) Cut(now time.Time, cert *registry.Certificate) {
 	}
 	sortByID(hit)
 	for _, c := range hit {
-		b.end(now.UnixNano(), c, "FORBIDDEN_ACCESS", true)
+		b.end(now.UnixNano(), c, rules.ForbiddenAccess, true)
 	}
 }

@@ -18,14 +18,15 @@ import (
 type connection struct {
 	id        ConnID
 	closed    bool
-	publishes uint32 // in this second, in and out
-	second    int64
-	seen      int64 // last packet
-	patience  int64 // one and a half keep-alives
-	start     int64 // milliseconds after Epoch
+	limiter   rules.Limiter
+	held      *held  // nil unless the throughput was exceeded
+	number    uint64 // in lifecycle events
+	seen      int64  // last packet
+	patience  int64  // one and a half keep-alives
+	start     int64  // milliseconds after Epoch
 	principal registry.Principal
-	session   *session // nil until CONNACK
-	route     *route   // latest stream request topic
+	session   *session     // nil until CONNACK
+	route     *streamRoute // latest stream request topic
 	alarm     agenda.Entry
 	will      *will
 }
@@ -146,7 +147,7 @@ func (b *Broker) remember(now int64, clientID string) {
 
 func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	if c.session != nil || c.principal.Certificate == nil {
-		b.end(now, c, "CLIENT_ERROR", true)
+		b.end(now, c, rules.ClientError, true)
 		return
 	}
 	c.principal.ClientID = p.ClientID
@@ -154,19 +155,19 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	if code := b.Admit(time.Unix(0, now).UTC(), c.principal); code != rules.Accepted {
 		b.stats.Refused++
 		b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Connack, ReturnCode: code}))
-		b.end(now, c, "AUTH_ERROR", true)
+		b.end(now, c, rules.AuthError, true)
 		return
 	}
 	if p.Will {
 		if p.WillQoS > 1 || rules.Payload(len(p.WillPayload)) != nil {
-			b.end(now, c, "CLIENT_ERROR", true)
+			b.end(now, c, rules.ClientError, true)
 			return
 		}
 		c.will = &will{p.WillTopic, p.WillPayload, p.WillQoS, p.WillRetain}
 	}
 	s := b.sessions[p.ClientID]
 	if s != nil && s.conn != nil {
-		b.end(now, s.conn, "DUPLICATE_CLIENTID", true)
+		b.end(now, s.conn, rules.DuplicateClientID, true)
 		s = b.sessions[p.ClientID]
 	}
 	if s != nil && (p.CleanSession || s.clean) {
@@ -189,6 +190,7 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	c.alarm.Run = func(now int64) { b.watch(now, c) }
 	b.cfg.Agenda.Plan(&c.alarm, now+c.patience)
 	b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Connack, SessionPresent: present}))
+	b.connected(now, c)
 	for _, sub := range s.subs {
 		sub.heard = decision{} // this principal may be another one
 	}
@@ -203,7 +205,7 @@ func (b *Broker) watch(now int64, c *connection) {
 		b.cfg.Agenda.Plan(&c.alarm, due)
 		return
 	}
-	b.end(now, c, "MQTT_KEEP_ALIVE_TIMEOUT", true)
+	b.end(now, c, rules.KeepAliveTimeout, true)
 }
 
 // park keeps a session for an absent client until it expires.
@@ -246,10 +248,10 @@ func (b *Broker) paced(now int64, s *session) {
 		s.pacing = false
 		return
 	}
-	if b.inflight <= 0 || int64(len(s.inflight)) < b.inflight {
+	if !b.rates.Full(len(s.inflight)) {
 		m := s.queue[0]
 		s.queue = s.queue[1:]
-		b.send(s, m)
+		b.send(now, s, m, 0)
 	}
 	if len(s.queue) == 0 {
 		s.pacing, s.queue = false, nil
@@ -260,14 +262,14 @@ func (b *Broker) paced(now int64, s *session) {
 
 // send puts a QoS 1 message on the wire. One that was sent before keeps its
 // packet identifier and is marked as a duplicate.
-func (b *Broker) send(s *session, m message) {
+func (b *Broker) send(now int64, s *session, m message, wait time.Duration) {
 	dup := m.id != 0
 	if !dup {
 		m.id = s.freeID()
 	}
 	s.inflight = append(s.inflight, m)
 	b.stats.Metered += rules.Metered(len(m.topic) + len(m.payload))
-	b.emit(s.conn, protocol.EncodePublish(m.topic, 1, false, dup, m.id, m.payload))
+	b.emitLater(now, s.conn, protocol.EncodePublish(m.topic, 1, false, dup, m.id, m.payload), wait)
 }
 
 func (s *session) freeID() uint16 {
@@ -280,7 +282,7 @@ func (s *session) freeID() uint16 {
 	}
 }
 
-func (b *Broker) puback(s *session, id uint16) {
+func (b *Broker) puback(now int64, s *session, id uint16) {
 	i := slices.IndexFunc(s.inflight, func(m message) bool { return m.id == id })
 	if i < 0 {
 		return
@@ -294,7 +296,7 @@ func (b *Broker) puback(s *session, id uint16) {
 		if s.queue = s.queue[1:]; len(s.queue) == 0 {
 			s.queue = nil
 		}
-		b.send(s, m)
+		b.send(now, s, m, 0)
 	}
 }
 
@@ -314,7 +316,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 	s := c.session
 	b.stats.Metered++
 	if len(p.Filters) > rules.MaxFilters {
-		b.end(now, c, "CLIENT_ERROR", true)
+		b.end(now, c, rules.ClientError, true)
 		return
 	}
 	codes := make([]byte, len(p.Filters))
@@ -325,7 +327,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 	fresh := make([]*subscription, 0, len(p.Filters))
 	for i, f := range p.Filters {
 		if rules.Filter(f.Topic) != nil || f.QoS > 1 {
-			b.end(now, c, "CLIENT_ERROR", true)
+			b.end(now, c, rules.ClientError, true)
 			return
 		}
 		if throttled {
@@ -334,7 +336,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 		}
 		if !b.cfg.Registry.Authorize(c.principal, "iot:Subscribe", "topicfilter", f.Topic) {
 			if !b.cfg.Switches.SubackFailure {
-				b.end(now, c, "AUTH_ERROR", true)
+				b.end(now, c, rules.AuthError, true)
 				return
 			}
 			codes[i] = protocol.SubackFailure
@@ -347,7 +349,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 			continue
 		}
 		if b.maxSubscriptions > 0 && len(s.subs) >= b.maxSubscriptions {
-			b.end(now, c, "CLIENT_ERROR", true)
+			b.end(now, c, rules.ClientError, true)
 			return
 		}
 		sub := &subscription{session: s, filter: f.Topic, qos: f.QoS}
@@ -356,6 +358,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 		fresh = append(fresh, sub)
 	}
 	b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Suback, PacketID: p.PacketID, Codes: codes}))
+	b.subscribed(now, c, p, codes)
 	for _, sub := range fresh {
 		if r, ok := b.retained[sub.filter]; ok {
 			b.deliver(now, sub, sub.filter, r.payload, min(r.qos, sub.qos), true)
@@ -376,13 +379,14 @@ func (b *Broker) unsubscribe(now int64, c *connection, p *protocol.Packet) {
 		}
 	}
 	b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Unsuback, PacketID: p.PacketID}))
+	b.unsubscribed(now, c, p)
 }
 
 // mqtt handles one control packet.
 func (b *Broker) mqtt(now int64, c *connection, f protocol.Frame) {
 	p := &b.packet
 	if err := protocol.Decode(f, p); err != nil {
-		b.end(now, c, "CLIENT_ERROR", true)
+		b.end(now, c, rules.ClientError, true)
 		return
 	}
 	if p.Type == protocol.Connect {
@@ -390,7 +394,7 @@ func (b *Broker) mqtt(now int64, c *connection, f protocol.Frame) {
 		return
 	}
 	if c.session == nil { // no packet before CONNACK
-		b.end(now, c, "CLIENT_ERROR", true)
+		b.end(now, c, rules.ClientError, true)
 		return
 	}
 	switch p.Type {
@@ -398,7 +402,7 @@ func (b *Broker) mqtt(now int64, c *connection, f protocol.Frame) {
 		b.received(now, c, p)
 	case protocol.Puback:
 		b.stats.Metered++
-		b.puback(c.session, p.PacketID)
+		b.puback(now, c.session, p.PacketID)
 	case protocol.Subscribe:
 		b.subscribe(now, c, p)
 	case protocol.Unsubscribe:
@@ -407,44 +411,55 @@ func (b *Broker) mqtt(now int64, c *connection, f protocol.Frame) {
 		b.emit(c, protocol.Frame{Kind: protocol.FrameMQTT, Head: pingresp})
 	case protocol.Disconnect:
 		c.will = nil
-		b.end(now, c, "CLIENT_INITIATED_DISCONNECT", true)
+		b.end(now, c, rules.ClientInitiated, true)
 	default:
-		b.end(now, c, "CLIENT_ERROR", true)
+		b.end(now, c, rules.ClientError, true)
 	}
 }
 
 var pingresp = []byte{protocol.Pingresp << 4, 0}
 
 // Check decides on a client's publish by topic, payload and policy; an error
-// means that the connection ends.
-func (b *Broker) Check(p registry.Principal, topic string, payload int, retain bool) error {
+// means that the connection ends for the reason given.
+func (b *Broker) Check(p registry.Principal, topic string, payload int, retain bool) (why rules.Reason, err error) {
 	if err := rules.Topic(topic); err != nil {
-		return err
+		return rules.ClientError, err
 	}
 	if err := rules.Payload(payload); err != nil {
-		return err
+		return rules.ClientError, err
 	}
 	use, _, _, _ := rules.Classify(topic)
 	if use == rules.Forbidden || retain && use != rules.Ordinary {
-		return rules.ErrRefused
+		return rules.AuthError, rules.ErrRefused
 	}
 	if !b.cfg.Registry.Authorize(p, "iot:Publish", "topic", topic) ||
 		retain && !b.cfg.Registry.Authorize(p, "iot:RetainPublish", "topic", topic) {
-		return rules.ErrRefused
+		return rules.AuthError, rules.ErrRefused
 	}
-	return nil
+	return "", nil
 }
 
 // received handles a client's PUBLISH.
 func (b *Broker) received(now int64, c *connection, p *protocol.Packet) {
-	b.stats.Metered += rules.Metered(len(p.Topic) + len(p.Payload))
-	if b.Check(c.principal, p.Topic, len(p.Payload), p.Retain) != nil {
-		b.end(now, c, "AUTH_ERROR", true)
+	n := len(p.Topic) + len(p.Payload)
+	b.stats.Metered += rules.Metered(n)
+	if why, err := b.Check(c.principal, p.Topic, len(p.Payload), p.Retain); err != nil {
+		b.end(now, c, why, true)
 		return
 	}
-	if !b.budget(now, c, &b.inbound) {
-		return // no PUBACK: the client sends it again
+	wait, ok := b.budget(now, c, &b.inbound, n)
+	switch {
+	case !ok: // no PUBACK: the client sends it again
+	case wait > 0:
+		q := *p
+		b.hold(now, c, wait, func(now int64) { b.route(now, c, &q) })
+	default:
+		b.route(now, c, p)
 	}
+}
+
+// route carries an allowed PUBLISH to where it belongs.
+func (b *Broker) route(now int64, c *connection, p *protocol.Packet) {
 	if p.QoS == 1 {
 		b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Puback, PacketID: p.PacketID}))
 	}

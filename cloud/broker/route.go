@@ -28,6 +28,9 @@ type retained struct {
 }
 
 func (b *Broker) index(s *subscription) {
+	if rules.HearsEvents(s.filter) {
+		b.watchers++
+	}
 	if !rules.Wildcard(s.filter) {
 		e := b.exact[s.filter]
 		if e == nil {
@@ -54,6 +57,9 @@ func (b *Broker) index(s *subscription) {
 }
 
 func (b *Broker) unindex(s *subscription) {
+	if rules.HearsEvents(s.filter) {
+		b.watchers--
+	}
 	if !rules.Wildcard(s.filter) {
 		e := b.exact[s.filter]
 		e.subs = slices.DeleteFunc(e.subs, func(x *subscription) bool { return x == s })
@@ -161,20 +167,21 @@ func (b *Broker) deliver(now int64, s *subscription, topic string, payload []byt
 	if !s.hears(b, c, topic) {
 		return
 	}
-	if !b.budget(now, c, &b.outbound) {
+	wait, ok := b.budget(now, c, &b.outbound, len(topic)+len(payload))
+	if !ok {
 		return
 	}
 	if qos == 1 {
 		m := message{topic: topic, payload: payload}
-		if se.pacing || len(se.queue) > 0 || b.inflight > 0 && int64(len(se.inflight)) >= b.inflight {
+		if se.pacing || len(se.queue) > 0 || b.rates.Full(len(se.inflight)) {
 			se.store(m)
 			return
 		}
-		b.send(se, m)
+		b.send(now, se, m, wait)
 		return
 	}
 	b.stats.Metered += rules.Metered(len(topic) + len(payload))
-	b.emit(c, protocol.EncodePublish(topic, 0, retain, false, 0, payload))
+	b.emitLater(now, c, protocol.EncodePublish(topic, 0, retain, false, 0, payload), wait)
 }
 
 // hears reports whether the subscriber's policies let it receive the topic.
@@ -189,7 +196,11 @@ func (s *subscription) hears(b *Broker, c *connection, topic string) bool {
 // direct answers on the requesting connection, subscribed or not: with the QoS
 // of a subscription that matches, else QoS 0, one copy.
 func (b *Broker) direct(now int64, c *connection, topic string, payload []byte) {
-	if c.closed || !b.cfg.Registry.Authorize(c.principal, "iot:Receive", "topic", topic) || !b.budget(now, c, &b.outbound) {
+	if c.closed || !b.cfg.Registry.Authorize(c.principal, "iot:Receive", "topic", topic) {
+		return
+	}
+	wait, ok := b.budget(now, c, &b.outbound, len(topic)+len(payload))
+	if !ok {
 		return
 	}
 	qos := byte(0)
@@ -199,11 +210,11 @@ func (b *Broker) direct(now int64, c *connection, topic string, payload []byte) 
 		}
 	}
 	if qos == 1 {
-		b.send(c.session, message{topic: topic, payload: payload})
+		b.send(now, c.session, message{topic: topic, payload: payload}, wait)
 		return
 	}
 	b.stats.Metered += rules.Metered(len(topic) + len(payload))
-	b.emit(c, protocol.EncodePublish(topic, 0, false, false, 0, payload))
+	b.emitLater(now, c, protocol.EncodePublish(topic, 0, false, false, 0, payload), wait)
 }
 
 func (b *Broker) retain(p registry.Principal, topic string, payload []byte, qos byte) {
@@ -236,10 +247,10 @@ func (b *Broker) Listening(topic string) bool {
 	return n > 0
 }
 
-// route is where a connection's latest stream request went. A device sends its
+// streamRoute is where a connection's latest stream request went. A device sends its
 // block requests on one topic, and gets its blocks on one: both are looked up
 // and checked once, until the registry changes.
-type route struct {
+type streamRoute struct {
 	topic  string
 	name   string
 	rest   string
@@ -258,8 +269,8 @@ type target struct {
 	size  int
 }
 
-func (b *Broker) newRoute(topic, name, rest string) *route {
-	return &route{topic: topic, name: name, rest: rest, prefix: topic[:len(topic)-len(rest)], epoch: b.cfg.Registry.Epoch()}
+func (b *Broker) newRoute(topic, name, rest string) *streamRoute {
+	return &streamRoute{topic: topic, name: name, rest: rest, prefix: topic[:len(topic)-len(rest)], epoch: b.cfg.Registry.Epoch()}
 }
 
 // repeated reports whether a frame is a QoS 0 PUBLISH on the route's topic that
@@ -300,15 +311,21 @@ func (c *connection) repeated(f protocol.Frame, epoch uint64) ([]byte, bool) {
 }
 
 // stream handles a repeated stream request.
-func (b *Broker) stream(now int64, c *connection, r *route, payload []byte) {
-	b.stats.Metered += rules.Metered(len(r.topic) + len(payload))
-	if b.budget(now, c, &b.inbound) {
+func (b *Broker) stream(now int64, c *connection, r *streamRoute, payload []byte) {
+	n := len(r.topic) + len(payload)
+	b.stats.Metered += rules.Metered(n)
+	wait, ok := b.budget(now, c, &b.inbound, n)
+	switch {
+	case !ok:
+	case wait > 0:
+		b.hold(now, c, wait, func(now int64) { b.answer(now, c, r, payload) })
+	default:
 		b.answer(now, c, r, payload)
 	}
 }
 
 // answer asks file delivery and publishes what it says.
-func (b *Broker) answer(now int64, c *connection, r *route, payload []byte) {
+func (b *Broker) answer(now int64, c *connection, r *streamRoute, payload []byte) {
 	b.replies = b.cfg.Services.Streams(b.replies[:0], r.name, r.rest, payload)
 	for i := range b.replies {
 		p := &b.replies[i]
@@ -342,13 +359,17 @@ func (b *Broker) toTarget(now int64, t *target, payload []byte) {
 			b.deliver(now, s, t.topic, payload, s.qos, false)
 			continue
 		}
-		if !s.hears(b, c, t.topic) || !b.budget(now, c, &b.outbound) {
+		if !s.hears(b, c, t.topic) {
+			continue
+		}
+		wait, ok := b.budget(now, c, &b.outbound, len(t.topic)+len(payload))
+		if !ok {
 			continue
 		}
 		if t.size != len(payload) || t.head == nil {
 			t.head, t.size = protocol.EncodePublish(t.topic, 0, false, false, 0, payload).Head, len(payload)
 		}
 		b.stats.Metered += rules.Metered(len(t.topic) + len(payload))
-		b.emit(c, protocol.Frame{Kind: protocol.FrameMQTT, Head: t.head, Body: payload})
+		b.emitLater(now, c, protocol.Frame{Kind: protocol.FrameMQTT, Head: t.head, Body: payload}, wait)
 	}
 }

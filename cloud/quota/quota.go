@@ -18,6 +18,7 @@ const (
 	InboundPublishRate   Name = "inbound-publish-rate"
 	OutboundPublishRate  Name = "outbound-publish-rate"
 	ConnectionPublishes  Name = "connection-publish-rate"
+	ConnectionThroughput Name = "connection-throughput"
 	Subscriptions        Name = "subscriptions-per-connection"
 	Inflight             Name = "inflight"
 	SessionExpiry        Name = "session-expiry"
@@ -57,6 +58,7 @@ var Rows = []Row{
 	{InboundPublishRate, 20000, "publishes in per second and account", true, limits2020},
 	{OutboundPublishRate, 20000, "publishes out per second and account", true, limits2020},
 	{ConnectionPublishes, 100, "publishes per second and connection, in and out together", false, limits2020},
+	{ConnectionThroughput, 512 << 10, "bytes of publishes per second and connection, in and out together; more wait", false, limits2020},
 	{Subscriptions, 50, "subscriptions per connection", true, limits2020},
 	{Inflight, 100, "unacknowledged QoS 1 publishes per connection and direction", false, limits2020},
 	{SessionExpiry, 3600, "seconds a persistent session is kept", true, limits2020},
