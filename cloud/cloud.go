@@ -96,9 +96,11 @@ type Cloud struct {
 	chain    [][]byte
 	metered  bool
 	rates    map[quota.Name]*quota.Rate
+	calls    map[string]*quota.Rate // of control plane operations
 	pending  []Delivery
 	carried  broker.Stats         // by a real broker
 	issued   int                  // certificates that were asked for
+	faults   *Faults              // nil: nothing goes wrong
 	tags     map[string][]ota.Tag // by ARN
 }
 
@@ -131,7 +133,7 @@ func New(cfg Config) (*Cloud, error) {
 	def(&cfg.SigningTime, 2*time.Second)
 	def(&cfg.DeletionTime, time.Second)
 	seed := aws.Seed(cfg.Seed)
-	c := &Cloud{cfg: cfg, realm: aws.Realm{Region: cfg.Region, Account: cfg.Account}, metered: cfg.Metered, rates: map[quota.Name]*quota.Rate{}}
+	c := &Cloud{cfg: cfg, realm: aws.Realm{Region: cfg.Region, Account: cfg.Account}, metered: cfg.Metered, rates: map[quota.Name]*quota.Rate{}, calls: map[string]*quota.Rate{}}
 	var err error
 	if c.pki, err = pki.New(seed.Sub("pki"), cfg.Epoch); err != nil {
 		return nil, err
@@ -149,7 +151,8 @@ func New(cfg Config) (*Cloud, error) {
 		c.bucket.Reach(endpoint, through)
 	}
 	objects := objects{c.bucket}
-	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime})
+	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime,
+		Waited: c.bucket.Waited})
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
 	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
 		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign})
@@ -239,11 +242,17 @@ func (s services) Jobs(now time.Time, thing, rest string, payload []byte) broker
 		r := s.c.jobs.Refuse(now, rest, payload, jobs.RequestThrottled, "The request rate of the account is exceeded.")
 		return broker.Reply{Topic: r.Topic, Payload: r.Payload}
 	}
+	if f := s.c.faults; f != nil && f.Jobs != nil {
+		return s.troubled(now, thing, rest, payload)
+	}
 	r := s.c.jobs.Handle(now, thing, rest, payload)
 	return broker.Reply{Topic: r.Topic, Payload: r.Payload}
 }
 
-func (s services) Streams(out []broker.Reply, name, rest string, payload []byte) []broker.Reply {
+func (s services) Streams(out []broker.Reply, now int64, thing, name, rest string, payload []byte) []broker.Reply {
+	if f := s.c.faults; f != nil && (f.Streams != nil || f.Bucket != nil) {
+		return s.troubledStreams(out, time.Unix(0, now).UTC(), thing, name, rest, payload)
+	}
 	return s.c.streams.Handle(out, name, rest, payload)
 }
 
@@ -257,12 +266,43 @@ func (c *Cloud) rate(n quota.Name) *quota.Rate {
 	return r
 }
 
-// meter applies a control plane quota.
-func (c *Cloud) meter(now time.Time, n quota.Name) error {
-	if c.metered && !c.rate(n).Allow(now.UnixNano()) {
+// admit lets a control plane call pass, or refuses it for its rate or a fault.
+func (c *Cloud) admit(now time.Time, operation string) error {
+	if err := c.failing(now, operation); err != nil {
+		return err
+	}
+	if !c.metered {
+		return nil
+	}
+	n, limited := quota.Operations[operation]
+	if !limited || c.cfg.Quotas[n] <= 0 {
+		return nil
+	}
+	r := c.calls[operation]
+	if r == nil {
+		r = &quota.Rate{PerSecond: c.cfg.Quotas[n]}
+		c.calls[operation] = r
+	}
+	if !r.Allow(now.UnixNano()) {
 		return aws.Throttling.Because("Rate exceeded")
 	}
 	return nil
+}
+
+// admitted are the operations whose methods refuse by themselves.
+var admitted = map[string]bool{
+	"CreateThing": true, "DescribeThing": true, "UpdateThing": true, "CreateThingGroup": true, "AddThingToThingGroup": true,
+	"UpdateThingGroupsForThing": true, "AttachPolicy": true, "CreateJob": true, "CreateOTAUpdate": true, "GetOTAUpdate": true, "DeleteOTAUpdate": true,
+}
+
+// Admit lets a control plane call pass, or refuses it for its rate or a fault.
+// Calls that methods of this package decide on by themselves pass here: it is
+// for those that have no time or no method.
+func (c *Cloud) Admit(now time.Time, operation string) error {
+	if admitted[operation] {
+		return nil
+	}
+	return c.admit(now, operation)
 }
 
 // Stats is what the cloud has carried and refused.

@@ -74,6 +74,9 @@ func (c *Cloud) AuthorizeCertificate(now time.Time, chain [][]byte, clientID, ac
 func (c *Cloud) JobsRequest(now time.Time, thing, rest string, payload []byte) ([]byte, error) {
 	r := services{c}.Jobs(now, thing, rest, payload)
 	c.flush(now)
+	if r.Topic == "" {
+		return nil, errUnanswered
+	}
 	if !strings.HasSuffix(r.Topic, "/rejected") {
 		return r.Payload, nil
 	}
@@ -101,10 +104,23 @@ func (c *Cloud) Handle(now time.Time, clientID, topic string, payload []byte) (o
 	switch use {
 	case rules.Jobs:
 		r := services{c}.Jobs(now, thing, rest, payload)
-		out = append(out, Delivery{Direct: true, ClientID: clientID, Topic: prefix + r.Topic, Payload: r.Payload})
+		if r.Topic == "" {
+			break
+		}
+		d := Delivery{Direct: true, ClientID: clientID, Topic: prefix + r.Topic, Payload: r.Payload}
+		if r.Delay > 0 {
+			c.later(now, r.Delay, d)
+			break
+		}
+		out = append(out, d)
 	case rules.Streams:
-		for _, r := range c.streams.Handle(nil, name, rest, payload) {
-			out = append(out, Delivery{Topic: prefix + r.Topic, Payload: r.Payload, QoS: 1})
+		for _, r := range (services{c}).Streams(nil, now.UnixNano(), thing, name, rest, payload) {
+			d := Delivery{Topic: prefix + r.Topic, Payload: r.Payload, QoS: 1}
+			if r.Delay > 0 {
+				c.later(now, r.Delay, d)
+				continue
+			}
+			out = append(out, d)
 		}
 	default:
 		return nil, use == rules.Forbidden

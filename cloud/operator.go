@@ -18,7 +18,6 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
-	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
@@ -36,7 +35,7 @@ func (c *Cloud) ARN(kind, name string) string { return c.realm.ARN(kind, name) }
 
 // CreateThing registers a thing.
 func (c *Cloud) CreateThing(now time.Time, name, typeName string, attributes map[string]string) (registry.ThingDescription, error) {
-	if err := c.meter(now, quota.CreateThing); err != nil {
+	if err := c.admit(now, "CreateThing"); err != nil {
 		return registry.ThingDescription{}, err
 	}
 	return c.registry.CreateThing(name, typeName, attributes)
@@ -44,7 +43,7 @@ func (c *Cloud) CreateThing(now time.Time, name, typeName string, attributes map
 
 // DescribeThing tells about a thing.
 func (c *Cloud) DescribeThing(now time.Time, name string) (registry.ThingDescription, error) {
-	if err := c.meter(now, quota.DescribeThing); err != nil {
+	if err := c.admit(now, "DescribeThing"); err != nil {
 		return registry.ThingDescription{}, err
 	}
 	return c.registry.DescribeThing(name)
@@ -52,7 +51,7 @@ func (c *Cloud) DescribeThing(now time.Time, name string) (registry.ThingDescrip
 
 // UpdateThing changes a thing's attributes and type.
 func (c *Cloud) UpdateThing(now time.Time, name string, u registry.ThingUpdate) error {
-	if err := c.meter(now, quota.UpdateThing); err != nil {
+	if err := c.admit(now, "UpdateThing"); err != nil {
 		return err
 	}
 	return c.registry.UpdateThing(name, u)
@@ -74,7 +73,7 @@ func (c *Cloud) ListThings() []string { return c.registry.ListThings() }
 
 // CreateThingGroup makes a thing group.
 func (c *Cloud) CreateThingGroup(now time.Time, r registry.CreateThingGroupRequest) (registry.ThingGroupResponse, error) {
-	if err := c.meter(now, quota.CreateThingGroup); err != nil {
+	if err := c.admit(now, "CreateThingGroup"); err != nil {
 		return registry.ThingGroupResponse{}, err
 	}
 	return c.registry.CreateThingGroup(now, r)
@@ -92,7 +91,7 @@ func (c *Cloud) DeleteThingGroup(now time.Time, name string) error {
 
 // AddThingToThingGroup puts a thing into a group. CONTINUOUS jobs notice.
 func (c *Cloud) AddThingToThingGroup(now time.Time, thing, group string) error {
-	if err := c.meter(now, quota.AddThingToGroup); err != nil {
+	if err := c.admit(now, "AddThingToThingGroup"); err != nil {
 		return err
 	}
 	if err := c.registry.AddThingToThingGroup(thing, group); err != nil {
@@ -116,7 +115,7 @@ func (c *Cloud) RemoveThingFromThingGroup(now time.Time, thing, group string) er
 // UpdateThingGroupsForThing takes a thing out of groups and puts it into others:
 // all of it or, with an error, nothing.
 func (c *Cloud) UpdateThingGroupsForThing(now time.Time, thing string, add, remove []string) error {
-	if err := c.meter(now, quota.AddThingToGroup); err != nil {
+	if err := c.admit(now, "UpdateThingGroupsForThing"); err != nil {
 		return err
 	}
 	if err := c.registry.UpdateThingGroupsForThing(thing, add, remove); err != nil {
@@ -270,7 +269,7 @@ func (c *Cloud) OTAPolicy() string { return registry.OTAPolicy(c.realm) }
 
 // AttachPolicy attaches a policy to a certificate or a thing group.
 func (c *Cloud) AttachPolicy(now time.Time, name, targetARN string) error {
-	if err := c.meter(now, quota.AttachPolicy); err != nil {
+	if err := c.admit(now, "AttachPolicy"); err != nil {
 		return err
 	}
 	return c.registry.AttachPolicy(name, targetARN)
@@ -333,7 +332,7 @@ func (c *Cloud) DeleteStream(id string) error { return c.streams.DeleteStream(id
 // CreateOTAUpdate accepts an OTA update; signing, stream and job follow in
 // later Wakes.
 func (c *Cloud) CreateOTAUpdate(now time.Time, r ota.CreateRequest) (ota.CreateResponse, error) {
-	if err := c.meter(now, quota.CreateOTAUpdate); err != nil {
+	if err := c.admit(now, "CreateOTAUpdate"); err != nil {
 		return ota.CreateResponse{}, err
 	}
 	return c.ota.CreateOTAUpdate(now, r)
@@ -341,7 +340,7 @@ func (c *Cloud) CreateOTAUpdate(now time.Time, r ota.CreateRequest) (ota.CreateR
 
 // GetOTAUpdate tells about an OTA update.
 func (c *Cloud) GetOTAUpdate(now time.Time, id string) (ota.Info, error) {
-	if err := c.meter(now, quota.GetOTAUpdate); err != nil {
+	if err := c.admit(now, "GetOTAUpdate"); err != nil {
 		return ota.Info{}, err
 	}
 	return c.ota.GetOTAUpdate(id)
@@ -352,7 +351,7 @@ func (c *Cloud) ListOTAUpdates(status string) []ota.Summary { return c.ota.ListO
 
 // DeleteOTAUpdate removes an OTA update.
 func (c *Cloud) DeleteOTAUpdate(now time.Time, id string, deleteStream, forceDeleteAWSJob bool) error {
-	if err := c.meter(now, quota.DeleteOTAUpdate); err != nil {
+	if err := c.admit(now, "DeleteOTAUpdate"); err != nil {
 		return err
 	}
 	defer c.flush(now)
@@ -361,7 +360,7 @@ func (c *Cloud) DeleteOTAUpdate(now time.Time, id string, deleteStream, forceDel
 
 // CreateJob accepts a job; its first executions are created by the next Wake.
 func (c *Cloud) CreateJob(now time.Time, r jobs.CreateJobRequest) (jobs.JobResponse, error) {
-	if err := c.meter(now, quota.JobControl); err != nil {
+	if err := c.admit(now, "CreateJob"); err != nil {
 		return jobs.JobResponse{}, err
 	}
 	c.bucket.SetTime(now)

@@ -68,6 +68,11 @@ func (h *handler) operate(now time.Time, c *cloud.Cloud, call *Call) (any, error
 				return nil, err
 			}
 		}
+		if call.Service == IoT {
+			if err := c.Admit(now, o.name); err != nil {
+				return nil, err
+			}
+		}
 		out, err := o.do(q)
 		return out, rename(call.Service, err)
 	}

@@ -40,6 +40,7 @@ var (
 	LimitExceeded          = &Exception{Name: "LimitExceededException", Status: 410}
 	TerminalState          = &Exception{Name: "TerminalStateException", Status: 410}
 	InternalFailure        = &Exception{Name: "InternalFailureException", Status: 500}
+	ServiceUnavailable     = &Exception{Name: "ServiceUnavailableException", Status: 503}
 )
 
 // Error returns the name and the message.

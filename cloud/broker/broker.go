@@ -41,10 +41,10 @@ type Out struct {
 type Reply = streams.Reply
 
 // Services answers publishes on reserved topics. Replies of Jobs are direct,
-// those of Streams need a subscription.
+// those of Streams need a subscription. A reply without a topic is none.
 type Services interface {
 	Jobs(now time.Time, thing, rest string, payload []byte) Reply
-	Streams(out []Reply, name, rest string, payload []byte) []Reply
+	Streams(out []Reply, now int64, thing, name, rest string, payload []byte) []Reply
 }
 
 // Switches choose among readings of the documentation. The zero value is the
@@ -287,6 +287,29 @@ func (b *Broker) end(now int64, c *connection, reason rules.Reason, active bool)
 			}
 		}
 	}
+}
+
+// Restart cuts every connection, oldest first, as when the broker is replaced;
+// persistent sessions stay.
+func (b *Broker) Restart(now time.Time) {
+	all := make([]*connection, 0, len(b.conns))
+	for _, c := range b.conns {
+		all = append(all, c)
+	}
+	sortByID(all)
+	for _, c := range all {
+		b.end(now.UnixNano(), c, "SERVER_INITIATED_DISCONNECT", true)
+	}
+}
+
+// later does something after a delay, unless the connection is over by then.
+func (b *Broker) later(now int64, delay time.Duration, c *connection, do func(now int64)) {
+	e := &agenda.Entry{Run: func(at int64) {
+		if !c.closed {
+			do(at)
+		}
+	}}
+	b.cfg.Agenda.Plan(e, now+int64(delay))
 }
 
 // Cut ends the live connections of a certificate, as happens when it is

@@ -467,9 +467,16 @@ func (b *Broker) route(now int64, c *connection, p *protocol.Packet) {
 	switch use {
 	case rules.Jobs:
 		r := b.cfg.Services.Jobs(time.Unix(0, now).UTC(), thing, rest, p.Payload)
-		b.direct(now, c, p.Topic[:len(p.Topic)-len(rest)]+r.Topic, r.Payload)
+		topic := p.Topic[:len(p.Topic)-len(rest)] + r.Topic
+		switch {
+		case r.Topic == "":
+		case r.Delay > 0:
+			b.later(now, r.Delay, c, func(at int64) { b.direct(at, c, topic, r.Payload) })
+		default:
+			b.direct(now, c, topic, r.Payload)
+		}
 	case rules.Streams:
-		r := b.newRoute(p.Topic, name, rest)
+		r := b.newRoute(p.Topic, thing, name, rest)
 		if p.QoS == 0 {
 			c.route = r
 		}

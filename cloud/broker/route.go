@@ -252,6 +252,7 @@ func (b *Broker) Listening(topic string) bool {
 // and checked once, until the registry changes.
 type streamRoute struct {
 	topic  string
+	thing  string
 	name   string
 	rest   string
 	prefix string // of the answers' topics
@@ -269,8 +270,8 @@ type target struct {
 	size  int
 }
 
-func (b *Broker) newRoute(topic, name, rest string) *streamRoute {
-	return &streamRoute{topic: topic, name: name, rest: rest, prefix: topic[:len(topic)-len(rest)], epoch: b.cfg.Registry.Epoch()}
+func (b *Broker) newRoute(topic, thing, name, rest string) *streamRoute {
+	return &streamRoute{topic: topic, thing: thing, name: name, rest: rest, prefix: topic[:len(topic)-len(rest)], epoch: b.cfg.Registry.Epoch()}
 }
 
 // repeated reports whether a frame is a QoS 0 PUBLISH on the route's topic that
@@ -326,7 +327,7 @@ func (b *Broker) stream(now int64, c *connection, r *streamRoute, payload []byte
 
 // answer asks file delivery and publishes what it says.
 func (b *Broker) answer(now int64, c *connection, r *streamRoute, payload []byte) {
-	b.replies = b.cfg.Services.Streams(b.replies[:0], r.name, r.rest, payload)
+	b.replies = b.cfg.Services.Streams(b.replies[:0], now, r.thing, r.name, r.rest, payload)
 	for i := range b.replies {
 		p := &b.replies[i]
 		t := &r.answer
@@ -334,6 +335,15 @@ func (b *Broker) answer(now int64, c *connection, r *streamRoute, payload []byte
 			*t = target{rest: p.Topic, topic: r.prefix + p.Topic}
 		}
 		switch {
+		case p.Delay > 0:
+			topic, payload := r.prefix+p.Topic, p.Payload
+			b.later(now, p.Delay, c, func(at int64) {
+				if b.cfg.Switches.DirectStreams {
+					b.direct(at, c, topic, payload)
+				} else {
+					b.publish(at, topic, payload, 1)
+				}
+			})
 		case b.cfg.Switches.DirectStreams:
 			b.direct(now, c, t.topic, p.Payload)
 		case b.wilds > 0:

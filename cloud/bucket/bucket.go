@@ -33,6 +33,8 @@ type Service struct {
 	client   *http.Client
 	endpoint string
 	stats    Stats
+	faults   atomic.Pointer[func(now time.Time, r Request) Fault]
+	waited   time.Duration // see Waited
 }
 
 // Stats counts what went through Client.
@@ -53,7 +55,7 @@ func New(realm aws.Realm, seed aws.Seed, now time.Time) *Service {
 	s.SetTime(now)
 	c := clock{s}
 	store := backend{s3mem.New(s3mem.WithVersionSeed(int64(seed.Sub("versions").Uint64())), s3mem.WithTimeSource(c)), c}
-	s.handler = headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server())
+	s.handler = s.faulty(headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server()))
 	s.client = &http.Client{Transport: counted{s, transport{s}}}
 	return s
 }
@@ -219,6 +221,7 @@ func (s *Service) do(method, bucket, key, query string, body []byte, header map[
 		return nil, nil, fmt.Errorf("bucket: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	s.waited += Delay(resp.Header)
 	data, err := readAll(resp)
 	if err != nil {
 		return nil, nil, fmt.Errorf("bucket: %w", err)

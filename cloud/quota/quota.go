@@ -12,28 +12,32 @@ type Name string
 
 // Quotas that are enforced.
 const (
-	ConnectRate          Name = "connect-rate"
-	ConnectRatePerClient Name = "connect-rate-per-client"
-	SubscribeRate        Name = "subscribe-rate"
-	InboundPublishRate   Name = "inbound-publish-rate"
-	OutboundPublishRate  Name = "outbound-publish-rate"
-	ConnectionPublishes  Name = "connection-publish-rate"
-	ConnectionThroughput Name = "connection-throughput"
-	Subscriptions        Name = "subscriptions-per-connection"
-	Inflight             Name = "inflight"
-	SessionExpiry        Name = "session-expiry"
-	JobsReads            Name = "jobs-data-reads"
-	JobsWrites           Name = "jobs-data-writes"
-	CreateThing          Name = "create-thing"
-	DescribeThing        Name = "describe-thing"
-	UpdateThing          Name = "update-thing"
-	AddThingToGroup      Name = "add-thing-to-thing-group"
-	CreateThingGroup     Name = "create-thing-group"
-	AttachPolicy         Name = "attach-policy"
-	JobControl           Name = "job-control"
-	CreateOTAUpdate      Name = "create-ota-update"
-	GetOTAUpdate         Name = "get-ota-update"
-	DeleteOTAUpdate      Name = "delete-ota-update"
+	ConnectRate             Name = "connect-rate"
+	ConnectRatePerClient    Name = "connect-rate-per-client"
+	SubscribeRate           Name = "subscribe-rate"
+	InboundPublishRate      Name = "inbound-publish-rate"
+	OutboundPublishRate     Name = "outbound-publish-rate"
+	ConnectionPublishes     Name = "connection-publish-rate"
+	ConnectionThroughput    Name = "connection-throughput"
+	Subscriptions           Name = "subscriptions-per-connection"
+	Inflight                Name = "inflight"
+	SessionExpiry           Name = "session-expiry"
+	JobsReads               Name = "jobs-data-reads"
+	JobsWrites              Name = "jobs-data-writes"
+	CreateThing             Name = "create-thing"
+	DescribeThing           Name = "describe-thing"
+	UpdateThing             Name = "update-thing"
+	AddThingToGroup         Name = "add-thing-to-thing-group"
+	CreateThingGroup        Name = "create-thing-group"
+	AttachPolicy            Name = "attach-policy"
+	CreateDynamicThingGroup Name = "create-dynamic-thing-group"
+	ListThingsInGroup       Name = "list-things-in-thing-group"
+	CreateCertificate       Name = "create-certificate"
+	ListOTAUpdates          Name = "list-ota-updates"
+	JobControl              Name = "job-control"
+	CreateOTAUpdate         Name = "create-ota-update"
+	GetOTAUpdate            Name = "get-ota-update"
+	DeleteOTAUpdate         Name = "delete-ota-update"
 )
 
 // Row is one quota with its default and its origin.
@@ -70,10 +74,28 @@ var Rows = []Row{
 	{AddThingToGroup, 60, "calls per second", true, limits2020},
 	{CreateThingGroup, 25, "calls per second", true, limits2020},
 	{AttachPolicy, 15, "calls per second", true, limits2020},
+	{CreateDynamicThingGroup, 5, "calls per second", true, limits2020},
+	{ListThingsInGroup, 25, "calls per second", true, limits2020},
+	{CreateCertificate, 15, "calls per second of each operation", true, limits2020},
+	{ListOTAUpdates, 15, "calls per second", true, recalled},
 	{JobControl, 10, "calls per second for each Jobs control operation", true, limits2020},
 	{CreateOTAUpdate, 10, "calls per second", true, recalled},
 	{GetOTAUpdate, 15, "calls per second", true, recalled},
 	{DeleteOTAUpdate, 5, "calls per second", true, recalled},
+}
+
+// Operations are the control plane operations that a rate limits, each on its own.
+var Operations = map[string]Name{
+	"CreateThing": CreateThing, "DescribeThing": DescribeThing, "UpdateThing": UpdateThing,
+	"CreateThingGroup": CreateThingGroup, "CreateDynamicThingGroup": CreateDynamicThingGroup,
+	"AddThingToThingGroup": AddThingToGroup, "UpdateThingGroupsForThing": AddThingToGroup, "ListThingsInThingGroup": ListThingsInGroup,
+	"CreateKeysAndCertificate": CreateCertificate, "CreateCertificateFromCsr": CreateCertificate, "RegisterCertificateWithoutCA": CreateCertificate,
+	"AttachPolicy": AttachPolicy,
+	"CreateJob":    JobControl, "DescribeJob": JobControl, "UpdateJob": JobControl, "CancelJob": JobControl, "DeleteJob": JobControl, "ListJobs": JobControl,
+	"GetJobDocument": JobControl, "AssociateTargetsWithJob": JobControl, "ListJobExecutionsForJob": JobControl, "ListJobExecutionsForThing": JobControl,
+	"DescribeJobExecution": JobControl, "CancelJobExecution": JobControl, "DeleteJobExecution": JobControl,
+	"CreateJobTemplate": JobControl, "DescribeJobTemplate": JobControl, "ListJobTemplates": JobControl, "DeleteJobTemplate": JobControl,
+	"CreateOTAUpdate": CreateOTAUpdate, "GetOTAUpdate": GetOTAUpdate, "ListOTAUpdates": ListOTAUpdates, "DeleteOTAUpdate": DeleteOTAUpdate,
 }
 
 // Limits is a choice of values; a missing or zero value is no limit.

@@ -196,6 +196,9 @@ type Config struct {
 	Agenda  *agenda.Agenda
 	// SigningTime is how long a signing job takes.
 	SigningTime time.Duration
+	// Waited is how long Objects should have taken since it was last asked, which
+	// a signing job takes longer; nil is never.
+	Waited func() time.Duration
 }
 
 type material struct {
@@ -375,7 +378,22 @@ func (s *Service) ListSigningJobs(status, platformID string) []Job {
 }
 
 func (s *Service) finish(now int64, j *job) {
-	if err := s.sign(now, j); err != nil {
+	if s.cfg.Waited != nil {
+		s.cfg.Waited() // of others
+	}
+	err := s.sign(now, j)
+	if s.cfg.Waited != nil {
+		if d := s.cfg.Waited(); d > 0 {
+			j.entry.Run = func(at int64) { s.complete(at, j, err) }
+			s.cfg.Agenda.Plan(&j.entry, now+int64(d))
+			return
+		}
+	}
+	s.complete(now, j, err)
+}
+
+func (s *Service) complete(now int64, j *job, err error) {
+	if err != nil {
 		j.Status, j.StatusReason = Failed, err.Error()
 	} else {
 		j.Status = Succeeded

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -27,6 +28,7 @@ const (
 	VersionMismatch          = "VersionMismatch"
 	ETagMismatch             = "ETagMismatch"
 	Unauthorized             = "Unauthorized"
+	InternalError            = "InternalError"
 )
 
 // Reply is one message to the requesting thing: Topic is what follows
@@ -34,6 +36,7 @@ const (
 type Reply struct {
 	Topic   string
 	Payload []byte
+	Delay   time.Duration // until it is sent
 }
 
 // request is a decoded GetStream or DescribeStream request.
@@ -108,6 +111,23 @@ func (s *Service) Handle(out []Reply, id, rest string, payload []byte) []Reply {
 	}
 	return reject(out, &request{}, strings.HasSuffix(rest, "/json"), InvalidTopic, "The topic does not map to a known API.")
 }
+
+// Refuse answers a request with an error of the caller's, without carrying it
+// out.
+func (s *Service) Refuse(out []Reply, rest string, payload []byte, code, message string) []Reply {
+	js := strings.HasSuffix(rest, "/json")
+	var r *request
+	if js {
+		r = decodeJSON(payload)
+	} else {
+		r = s.decodeCBOR(payload)
+	}
+	return reject(out, r, js, code, message)
+}
+
+// SetProbe makes a check come before each block request, of the object that it
+// is about; nil: none.
+func (s *Service) SetProbe(probe func(Location) error) { s.probe = probe }
 
 // decodeCBOR decodes a request, or remembers it: a fleet that downloads one
 // image sends the same few hundred bodies over and over.
@@ -249,6 +269,16 @@ func (s *Service) get(out []Reply, id string, r *request, js bool) []Reply {
 	if r.version != nil && *r.version != int64(st.info.StreamVersion) {
 		return reject(out, r, js, VersionMismatch, "The stream version does not match.")
 	}
+	if s.probe != nil {
+		for _, f := range st.files {
+			if int64(f.id) != *r.file {
+				continue
+			}
+			if err := s.probe(f.loc); err != nil {
+				return reject(out, r, js, InternalError, "The object of the file cannot be read.")
+			}
+		}
+	}
 	c, e := s.open(st, *r.file)
 	if e != nil {
 		return reject(out, r, js, e.code, e.message)
@@ -277,7 +307,7 @@ func (s *Service) get(out []Reply, id string, r *request, js bool) []Reply {
 		}
 		budget -= n
 		sent++
-		out = append(out, Reply{topic, s.message(c, r.token, int(*r.file), size, block, js)})
+		out = append(out, Reply{Topic: topic, Payload: s.message(c, r.token, int(*r.file), size, block, js)})
 		return true
 	}
 	if r.bitmap == nil {
@@ -359,7 +389,7 @@ func (s *Service) describe(out []Reply, id string, r *request, js bool) []Reply 
 			m = strconv.AppendInt(append(m, `{"f":`...), int64(f.id), 10)
 			m = append(strconv.AppendInt(append(m, `,"z":`...), f.size, 10), '}')
 		}
-		return append(out, Reply{"description/json", append(m, ']', '}')})
+		return append(out, Reply{Topic: "description/json", Payload: append(m, ']', '}')})
 	}
 	m := []byte{0xbf}
 	if r.token != "" {
@@ -372,7 +402,7 @@ func (s *Service) describe(out []Reply, id string, r *request, js bool) []Reply 
 		m = appendHead(append(m, 0xa2, 0x61, 'f'), 0, uint64(f.id))
 		m = appendHead(append(m, 0x61, 'z'), 0, uint64(f.size))
 	}
-	return append(out, Reply{"description/cbor", append(m, 0xff)})
+	return append(out, Reply{Topic: "description/cbor", Payload: append(m, 0xff)})
 }
 
 // reject appends a rejection with the long and the short names of its members.
@@ -386,7 +416,7 @@ func reject(out []Reply, r *request, js bool, code, message string) []Reply {
 			m = appendJSON(append(m, `,"clientToken":`...), r.token)
 			m = appendJSON(append(m, `,"c":`...), r.token)
 		}
-		return append(out, Reply{"rejected/json", append(m, '}')})
+		return append(out, Reply{Topic: "rejected/json", Payload: append(m, '}')})
 	}
 	m := []byte{0xbf}
 	pair := func(long, short, value string) {
@@ -398,7 +428,7 @@ func reject(out []Reply, r *request, js bool, code, message string) []Reply {
 	if r.token != "" {
 		pair("clientToken", "c", r.token)
 	}
-	return append(out, Reply{"rejected/cbor", append(m, 0xff)})
+	return append(out, Reply{Topic: "rejected/cbor", Payload: append(m, 0xff)})
 }
 
 // appendHead writes a CBOR head in its shortest form.

@@ -119,6 +119,7 @@ type Service struct {
 	requests map[string]*request // decoded CBOR requests by content
 	messages map[messageKey][]byte
 	held     int // bytes of messages
+	probe    func(Location) error
 }
 
 // New returns a service without streams.

@@ -274,7 +274,15 @@ func (b *Broker) plan(to *mqtt.Client, answers []cloud.Delivery) {
 		b.queue = append(b.queue, outgoing{d, to})
 	}
 	for _, d := range b.cloud.Deliveries() {
-		b.queue = append(b.queue, outgoing{Delivery: d})
+		o := outgoing{Delivery: d}
+		if d.Direct { // an answer that came late
+			cl, ok := b.server.Clients.Get(d.ClientID)
+			if !ok {
+				continue
+			}
+			o.to = cl
+		}
+		b.queue = append(b.queue, o)
 	}
 	if n := len(b.queue) - before; n > 0 {
 		b.queued.Add(uint64(n))
