@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/cloud/bucket"
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
@@ -188,7 +189,7 @@ func TestRestartBroker(t *testing.T) {
 	var closed []ConnID
 	for _, o := range w.c.Outbox() {
 		require.True(t, o.Close)
-		require.Equal(t, "SERVER_INITIATED_DISCONNECT", o.Reason)
+		require.Equal(t, rules.ServerInitiated, o.Reason)
 		closed = append(closed, o.Conn)
 	}
 	require.Equal(t, []ConnID{a.id, b.id}, closed)

@@ -298,7 +298,7 @@ func (b *Broker) Restart(now time.Time) {
 	}
 	sortByID(all)
 	for _, c := range all {
-		b.end(now.UnixNano(), c, "SERVER_INITIATED_DISCONNECT", true)
+		b.end(now.UnixNano(), c, rules.ServerInitiated, true)
 	}
 }
 
