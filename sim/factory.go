@@ -163,8 +163,7 @@ var bootloaderKinds = map[string]bootloader.Kind{
 
 // agentConfig is the profile's own configuration with the scenario's otaconfig on top.
 func agentConfig(d *scenario.Device) agent.Config {
-	p := agent.ProfileByName(d.Agent)
-	c := agent.DefaultConfig(p)
+	c := agent.DefaultConfig(d.AgentProfile())
 	o := &d.Otaconfig
 	if o.Log2FileBlockSize > 0 {
 		c.Log2Block = uint8(o.Log2FileBlockSize)
@@ -184,6 +183,7 @@ func agentConfig(d *scenario.Device) agent.Config {
 	if o.MaxRequestMomentum > 0 {
 		c.MomentumLimit = uint32(o.MaxRequestMomentum)
 	}
+	c.DataBuffers = o.MaxNumDataBuffers
 	return c
 }
 

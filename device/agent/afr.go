@@ -99,7 +99,7 @@ func (a *Agent) signal2018(p Port, id EventID, data []byte) bool {
 			return false
 		}
 		a.stats.Queued++
-		a.queue = append(a.queue, message{id, data})
+		a.queue = append(a.queue, message{id: id, data: data})
 		a.afr.bits |= wakeMessage
 	default:
 		return false
@@ -272,11 +272,6 @@ func (a *Agent) beginJob(p Port, doc []byte) Err {
 	return ErrNone
 }
 
-// Receives reports whether a message on the topic is for the open file. The library does not look (C4).
-func (a *Agent) Receives(topic string) bool {
-	return !a.cfg.Profile.Task2018 || !a.afr.open || topic == a.streamTopic("/data/cbor")
-}
-
 func (a *Agent) subscribe2018(p Port) bool {
 	topic := a.streamTopic("/data/cbor")
 	return a.fits(topic) && p.Subscribe(0, topic)
@@ -348,6 +343,8 @@ func (a *Agent) takeBlock(p Port, m message) Err {
 			a.updateStatus(p, StatusInProgress, ReasonReceiving, 0)
 		}
 		return ErrNone
+	case result == ingestForeign:
+		return ErrNone
 	case result >= 0:
 		a.momentum = 0
 		a.updateStatus(p, StatusInProgress, ReasonReceiving, 0)
@@ -377,6 +374,9 @@ func (a *Agent) ingest2018(p Port, msg []byte) (ingestResult, Err) {
 	b, err := DecodeBlock2018(msg)
 	if err != nil || !p.Alloc(len(b.Payload)) {
 		return ingestBadData, afrGenericIngestError
+	}
+	if uint32(b.File) != f.ID && !a.cfg.Profile.AnyFileID {
+		return ingestForeign, 0
 	}
 	index, size := uint32(b.Index), uint32(b.Size)
 	last := a.blocks() - 1

@@ -165,7 +165,7 @@ func (a *Agent) store2018(p Port, param int, doc []byte, value token) bool {
 		f.JobID = id.S
 		return ok
 	case afrSelfTest:
-		f.SelfTest = true
+		f.SelfTest = a.cfg.Profile.SelfTestByPresence || isTestState(text)
 	case afrUpdatedBy:
 		return number(&f.UpdatedBy)
 	case afrStream:

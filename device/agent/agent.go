@@ -11,7 +11,9 @@ type Config struct {
 	MomentumLimit    uint32 // unanswered requests before the job is given up
 	StatusEvery      uint32 // blocks between two progress statuses
 	QueueLength      int    // event queue
+	DataBuffers      int    // for received messages, from their arrival until they are processed; 0 = BlocksPerRequest+1
 	HeapBuffers      bool   // the application supplies no buffers
+	BitmapBuffer     int    // bytes of the application's bitmap buffer
 	PrimaryHTTP      bool   // HTTP is preferred when a job offers both protocols
 	AllowDowngrade   bool   // skip the version check
 	Asserts          bool   // assertions are compiled in
@@ -24,15 +26,16 @@ func DefaultConfig(p *Profile) Config {
 			QueueLength: 6, HeapBuffers: true}
 	}
 	return Config{Profile: p, Log2Block: 12, BlocksPerRequest: 1, RequestMs: 10000, SelfTestMs: 16000,
-		MomentumLimit: 32, StatusEvery: 64, QueueLength: 20}
+		MomentumLimit: 32, StatusEvery: 64, QueueLength: 20, BitmapBuffer: 128}
 }
 
 // BlockSize returns the block size in bytes.
 func (c *Config) BlockSize() uint32 { return 1 << c.Log2Block }
 
 type message struct {
-	id   EventID
-	data []byte
+	id    EventID
+	first uint32 // of an HTTP body: where the range it answers begins
+	data  []byte
 }
 
 type dataPath uint8
@@ -153,6 +156,10 @@ func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
 	if a.cfg.Profile.Task2018 {
 		return a.signal2018(p, id, data)
 	}
+	return a.post(p, message{id: id, data: data})
+}
+
+func (a *Agent) post(p Port, m message) bool {
 	if a.state == Stopped {
 		if !a.cfg.Profile.ShutdownWipes {
 			return false
@@ -164,11 +171,11 @@ func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
 	}
 	ok := len(a.queue) < a.cfg.QueueLength
 	if ok {
-		a.queue = append(a.queue, message{id, data})
+		a.queue = append(a.queue, m)
 	} else {
-		p.QueueFull(id)
+		p.QueueFull(m.id)
 	}
-	if id == ReceivedFileBlock {
+	if m.id == ReceivedFileBlock {
 		a.stats.Received++
 		if ok {
 			a.stats.Queued++

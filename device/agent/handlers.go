@@ -120,9 +120,10 @@ func (a *Agent) requestData(p Port, _ message) Err {
 
 func (a *Agent) requestBlocks(p Port) bool {
 	if a.data == dataHTTP {
-		first := a.httpBlock << a.cfg.Log2Block
+		counts := a.cfg.Profile.HTTPCounts
+		first := a.httpPosition() << a.cfg.Log2Block
 		last := first + a.cfg.BlockSize() - 1
-		if a.file.Remaining == 1 {
+		if counts && a.file.Remaining == 1 || !counts && last >= a.file.Size {
 			last = a.file.Size - 1
 		}
 		return p.HTTPRequest(first, last)
@@ -195,7 +196,7 @@ func (a *Agent) cleanData(p Port) {
 
 func (a *Agent) wipeBuffers() {
 	a.file.clear(a.cfg.HeapBuffers)
-	if a.cfg.HeapBuffers || a.cfg.Profile.FreshContext {
+	if a.cfg.HeapBuffers || !a.cfg.Profile.ReadsIntoTransfer {
 		a.file.bitmap = nil
 	} else {
 		a.file.bitmap = make([]byte, len(a.file.bitmap))

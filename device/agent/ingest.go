@@ -6,6 +6,7 @@ type ingestResult int32
 const (
 	ingestAccepted         ingestResult = 0
 	ingestDuplicate        ingestResult = 1
+	ingestForeign          ingestResult = 2 // of another file
 	ingestFileComplete     ingestResult = -1
 	ingestSigCheckFail     ingestResult = -2
 	ingestFileCloseFail    ingestResult = -3
@@ -19,7 +20,7 @@ const (
 )
 
 func (a *Agent) processData(p Port, m message) Err {
-	result, status := a.ingest(p, m.data)
+	result, status := a.ingest(p, m)
 	if a.Crash != "" {
 		return ErrNone
 	}
@@ -30,6 +31,7 @@ func (a *Agent) processData(p Port, m message) Err {
 		a.fileComplete(p)
 	case result < 0:
 		a.fileFailed(p, result, status)
+	case result == ingestForeign:
 	case result == ingestDuplicate && !a.cfg.Profile.DuplicateRequests:
 	default:
 		err = a.blockTaken(p, result)
@@ -104,7 +106,7 @@ func (a *Agent) endTransfer(p Port) {
 
 // ingest takes in one block message and closes the file after the last one. status is the platform's word about a
 // failed close; agent-side failures carry "uninitialised".
-func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
+func (a *Agent) ingest(p Port, m message) (ingestResult, PALStatus) {
 	f := &a.file
 	status := PALUninitialized
 	if f.bitmap == nil || f.Remaining == 0 {
@@ -114,9 +116,9 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 	if a.cfg.HeapBuffers && !p.Alloc(int(a.cfg.BlockSize())) {
 		return ingestNoDecodeMemory, status
 	}
-	index, size, payload, ok := a.decode(msg)
-	if !ok {
-		return ingestBadData, status
+	index, size, payload, result := a.decode(m)
+	if result != ingestAccepted {
+		return result, status
 	}
 	blockSize := a.cfg.BlockSize()
 	last := a.blocks() - 1
@@ -139,7 +141,7 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 		return ingestAccepted, 0
 	}
 	p.StopTimer(TimerRequest)
-	if a.cfg.HeapBuffers || a.cfg.Profile.FreshContext {
+	if a.cfg.HeapBuffers || !a.cfg.Profile.ReadsIntoTransfer {
 		f.bitmap = nil
 	}
 	status = p.CloseFile(f)
@@ -152,24 +154,32 @@ func (a *Agent) ingest(p Port, msg []byte) (ingestResult, PALStatus) {
 	return ingestFileCloseFail, status
 }
 
-func (a *Agent) decode(msg []byte) (index, size uint32, payload []byte, ok bool) {
+// decode takes a message apart; result says whether it is a block of the file.
+func (a *Agent) decode(m message) (index, size uint32, payload []byte, result ingestResult) {
 	capacity := int(a.cfg.BlockSize())
 	if a.data == dataHTTP {
-		if len(msg) > capacity {
-			return 0, 0, nil, false
+		if len(m.data) > capacity {
+			return 0, 0, nil, ingestBadData
 		}
-		a.httpBlock++
-		return a.httpBlock - 1, uint32(len(msg)), a.remember(msg, len(msg)), true
+		index = m.first >> a.cfg.Log2Block
+		if a.cfg.Profile.HTTPCounts {
+			index = a.httpBlock
+			a.httpBlock++
+		}
+		return index, uint32(len(m.data)), a.remember(m.data, len(m.data)), ingestAccepted
 	}
-	b, err := DecodeBlock(msg, capacity)
+	b, err := DecodeBlock(m.data, capacity)
 	if err != nil {
-		return 0, 0, nil, false
+		return 0, 0, nil, ingestBadData
+	}
+	if !a.cfg.Profile.AnyFileID && uint32(b.File) != a.file.ID {
+		return 0, 0, nil, ingestForeign
 	}
 	if len(b.Payload) != int(b.Size) && !a.cfg.Profile.StaleTail {
-		return 0, 0, nil, false
+		return 0, 0, nil, ingestBadData
 	}
 	// A size no block can have is caught by the range check.
-	return uint32(b.Index), uint32(b.Size), a.remember(b.Payload, int(min(uint32(b.Size), uint32(capacity)))), true
+	return uint32(b.Index), uint32(b.Size), a.remember(b.Payload, int(min(uint32(b.Size), uint32(capacity)))), ingestAccepted
 }
 
 // remember puts a payload into the decode buffer, whose end keeps what longer blocks before it left there, and returns

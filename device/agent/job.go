@@ -5,6 +5,9 @@ import "strings"
 // Outcomes of a whole job document, printed in the second field of FAILED.
 type jobErr uint32
 
+// bitmapMaxBytes is otaconfigMAX_BLOCK_BITMAP_SIZE.
+const bitmapMaxBytes = 128
+
 const (
 	jobOK             jobErr = 0
 	jobUpdateCurrent  jobErr = 2
@@ -92,6 +95,10 @@ func (a *Agent) readJob(p Port, doc []byte) (file *File, empty bool) {
 		return &a.file, false
 	}
 	blocks := a.blocks()
+	if a.cfg.Profile.BitmapOverrun && !a.cfg.HeapBuffers && uint64(blocks) > 8*uint64(a.cfg.BitmapBuffer) {
+		a.Crash = "bitmap written behind its buffer"
+		return nil, false
+	}
 	a.file.bitmap = wholeBitmap(blocks)
 	a.file.Remaining = blocks
 	if status := p.CreateFile(&a.file); status.Main() != 0 {
@@ -128,15 +135,17 @@ const (
 
 // parseJob reads the document and decides what it is.
 func (a *Agent) parseJob(p Port, doc []byte) jobKind {
-	f := &a.file
-	if a.cfg.Profile.FreshContext {
-		f = new(File)
-		f.clear(a.cfg.HeapBuffers)
+	profile, old := a.cfg.Profile, a.file.Stream
+	if profile.StaleSizeGuard && a.file.Remaining > bitmapMaxBytes {
+		return jobRefused
 	}
+	f := a.readingFile()
 	r := parseDocument(doc, f, a.cfg, p.Alloc)
 	if r.err == ParseEmptyJobDoc {
 		p.Callback(a, CallbackNoActiveJob, Info{})
-		a.cleanData(p)
+		if profile.EmptyDocUnsubscribes {
+			a.cleanData(p)
+		}
 		return jobEmpty
 	}
 	if r.err != ParseOK {
@@ -144,16 +153,16 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 		return jobRefused
 	}
 	if a.tooLarge(f) {
-		if !a.cfg.Profile.SilentBadSize {
+		if !profile.SilentBadSize {
 			a.failJob(p, f.JobID, uint32(ErrJobParserError), uint32(jobBadModelParams))
 		}
 		return jobRefused
 	}
-	if a.cfg.Profile.FreshContext {
+	if !profile.ReadsIntoTransfer {
 		if kind := a.adopt(p, f); kind != jobNew {
 			return kind
 		}
-	} else if err := a.takeJob(p); err == jobUpdateCurrent {
+	} else if err := a.takeJob(p, old); err == jobUpdateCurrent {
 		return jobSame
 	} else if err != jobOK {
 		if a.job != "" {
@@ -172,6 +181,24 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 	}
 	p.Callback(a, CallbackReceivedJob, Info{Job: a.job, FileType: a.file.Type})
 	return kind
+}
+
+// readingFile is where a document is read to: the live context, or one of its own. Unless what the document does not
+// mention is to stay as the job before left it, it begins empty.
+func (a *Agent) readingFile() *File {
+	f := &a.file
+	if !a.cfg.Profile.ReadsIntoTransfer {
+		f = new(File)
+		if a.cfg.Profile.KeepsOptionals {
+			*f = a.file
+			f.bitmap, f.Remaining = nil, 0
+		} else {
+			f.clear(a.cfg.HeapBuffers)
+		}
+	} else if !a.cfg.Profile.KeepsOptionals {
+		f.UpdatedBy, f.Type, f.Attr, f.Signature, f.SelfTest, f.selfTestActive = 0, 0, 0, nil, false, false
+	}
+	return f
 }
 
 // tooLarge reports whether the file has more blocks than the bitmap.
@@ -200,9 +227,13 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 		return jobSame
 	case a.job != "":
 		p.SetPlatformState(&a.file, ImageAborted)
+		if a.cfg.Profile.SwitchLeavesStream {
+			a.file.Stream = f.Stream
+		}
 		a.closeContext(p)
 	}
-	a.job, a.file, a.topic = f.JobID, *f, ""
+	a.copyJobID(f.JobID, a.cfg.Profile.JobIDSplice)
+	a.file, a.topic = *f, ""
 	return jobNew
 }
 
@@ -222,8 +253,8 @@ func (a *Agent) failJob(p Port, job string, reason, sub uint32) {
 // maxFileSize is the largest size whose block count does not overflow.
 func maxFileSize(cfg *Config) uint64 { return 1<<32 - uint64(cfg.BlockSize()) }
 
-// takeJob makes the document's job the active one.
-func (a *Agent) takeJob(p Port) jobErr {
+// takeJob makes the document's job the active one; old is the stream of the one before.
+func (a *Agent) takeJob(p Port, old Text) jobErr {
 	switch {
 	case a.file.Size == 0:
 		return jobZeroFileSize
@@ -237,7 +268,13 @@ func (a *Agent) takeJob(p Port) jobErr {
 	default:
 		p.SetPlatformState(&a.file, ImageAborted)
 		p.AbortFile(&a.file)
-		a.cleanData(p)
+		if stream := a.file.Stream; a.cfg.Profile.SwitchLeavesStream {
+			a.cleanData(p)
+		} else {
+			a.file.Stream = old
+			a.cleanData(p)
+			a.file.Stream = stream
+		}
 		a.copyJobID(a.file.JobID, a.cfg.Profile.JobIDSplice)
 	}
 	return jobOK
@@ -279,6 +316,10 @@ func (a *Agent) customJob(p Port, doc []byte) {
 				a.endCustomJob(p, verdict)
 				return
 			}
+		}
+		if !a.cfg.Profile.SilentBadSize {
+			a.failJob(p, string(id), uint32(ErrJobParserError), uint32(jobNonConforming))
+			return
 		}
 		a.refuseJob(p, jobNonConforming)
 		return

@@ -79,7 +79,7 @@ func parseDocument(doc []byte, f *File, cfg *Config, alloc func(int) bool) parse
 	text := jsonText(doc)
 	if !text.valid() {
 		r.err = ParseInvalidJSON
-		if cfg.Profile.RefuseInvalidJSON {
+		if !cfg.Profile.TakesGarbage {
 			return r
 		}
 	}
@@ -149,7 +149,7 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func(int)
 		f.JobID = string(value)
 		return true, ParseOK
 	case paramSelfTest:
-		f.SelfTest = true
+		f.SelfTest = cfg.Profile.SelfTestByPresence || isTestState(value)
 		f.selfTestActive = string(value) == "active"
 		return true, ParseOK
 	case paramUpdatedBy:
@@ -187,6 +187,9 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func(int)
 	}
 	return false, ParseOK
 }
+
+// isTestState reports whether a job's self_test is what the agent writes when an image is to be tested.
+func isTestState(value []byte) bool { return string(value) == "ready" || string(value) == "active" }
 
 func cString(b []byte) string {
 	for i, c := range b {

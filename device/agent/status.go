@@ -6,7 +6,12 @@ func (a *Agent) topicOf(rest string) string { return "$aws/things/" + a.thing + 
 
 func (a *Agent) notifyTopic() string { return a.topicOf("/jobs/notify-next") }
 
-func (a *Agent) nextTopic() string { return a.topicOf("/jobs/$next/get") }
+func (a *Agent) nextTopic() string {
+	if a.cfg.Profile.NextTopicCut {
+		return "$aws/things/"
+	}
+	return a.topicOf("/jobs/$next/get")
+}
 
 func (a *Agent) streamTopic(rest string) string {
 	if a.file.Stream.Null {

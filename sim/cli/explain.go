@@ -47,17 +47,18 @@ type node struct {
 
 func (c *command) explainCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain KEY|CODE",
-		Short: "Describe a key of the scenario file, or an exit status",
+		Use:   "explain KEY|CODE|agents",
+		Short: "Describe a key of the scenario file, an exit status, or the releases of the OTA agent",
 		Example: `  otasim explain fleet.groups.count
   otasim explain faults
+  otasim explain agents
   otasim explain 97`,
 		ValidArgsFunction: func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			root, err := loadSchema()
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}
-			return root.keys(), cobra.ShellCompDirectiveNoFileComp
+			return append(root.keys(), "agents"), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -69,6 +70,10 @@ func (c *command) explainCommand() *cobra.Command {
 					return usage("explain %d: no such exit status; there are %v", n, slices.Sorted(maps.Keys(statuses)))
 				}
 				fmt.Fprintf(c.std.Out, "exit status %d\n\n%s\n", n, text)
+				return nil
+			}
+			if args[0] == "agents" {
+				explainAgents(c.std.Out)
 				return nil
 			}
 			root, err := loadSchema()

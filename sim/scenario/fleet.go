@@ -1,10 +1,12 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +47,9 @@ func (b *builder) buildFleet() {
 func inherit(v, d reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)
+		if file.Generic(f.Type()) == "Map" {
+			inheritKeys(f, d.Field(i))
+		}
 		if f.Kind() != reflect.Struct {
 			continue
 		}
@@ -55,6 +60,20 @@ func inherit(v, d reflect.Value) {
 			continue
 		}
 		inherit(f, d.Field(i))
+	}
+}
+
+// inheritKeys adds the entries of d whose names v does not have.
+func inheritKeys(v, d reflect.Value) {
+	own := v.Len()
+	for i := range d.Len() {
+		known := false
+		for j := range own {
+			known = known || v.Index(j).FieldByName("Name").String() == d.Index(i).FieldByName("Name").String()
+		}
+		if !known {
+			v.Set(reflect.Append(v, d.Index(i)))
+		}
 	}
 }
 
@@ -88,6 +107,7 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	}
 	b.sdkconfig(&d, &f.Sdkconfig)
 	d.Otaconfig = otaconfig(&f.Otaconfig)
+	b.agentDefects(&d, f, g)
 	if f.Partitions.Node != nil {
 		d.Partitions = f.Partitions.Value
 	}
@@ -145,6 +165,36 @@ func otaconfig(f *file.Otaconfig) Otaconfig {
 		MaxRequestMomentum:   int(f.MaxRequestMomentum.Value),
 		MaxNumDataBuffers:    int(f.MaxNumDataBuffers.Value),
 	}
+}
+
+// agentDefects takes the switches of the agent's behaviours. Those of fleet.defaults may be for some groups only until a
+// group has them.
+func (b *builder) agentDefects(d *Device, f *file.Device, g *file.Group) {
+	profile := agent.ProfileByName(d.Agent)
+	for _, e := range f.AgentDefects {
+		row := agent.BehaviourByName(e.Name)
+		switch {
+		case row == nil && b.reported(e.Key): // in fleet.defaults
+		case row == nil:
+			var names []string
+			for i := range agent.Behaviours {
+				names = append(names, agent.Behaviours[i].Name)
+			}
+			b.fail(e.Key, cmp.Or(file.DidYouMean(e.Name, names), "otasim explain agents lists them"), "unknown behaviour %q of the OTA agent", e.Name)
+		case g != nil && profile != nil && !row.In(profile):
+			b.fail(e.Key, "otasim explain agents lists what each release can have", "agent %s has no behaviour %q", d.Agent, e.Name)
+		default:
+			if d.AgentDefects == nil {
+				d.AgentDefects = map[string]bool{}
+			}
+			d.AgentDefects[e.Name] = e.Value.Value
+		}
+	}
+}
+
+// reported reports whether something was wrong at this place before.
+func (b *builder) reported(n *file.Node) bool {
+	return slices.ContainsFunc(b.problems, func(p Problem) bool { return p.Line == n.Line && p.Col == n.Col })
 }
 
 // deviceNames checks what a group refers to.

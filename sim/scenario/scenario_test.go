@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/sim/check"
 )
 
@@ -43,6 +44,8 @@ func TestFullScenario(t *testing.T) {
 	require.False(t, field.Sdkconfig.AntiRollback)
 	require.Equal(t, Otaconfig{Log2FileBlockSize: 12, MaxNumBlocksRequest: 8, FileRequestWait: 2500 * time.Millisecond}, canary.Otaconfig)
 	require.Equal(t, 4, field.Otaconfig.MaxNumBlocksRequest)
+	require.True(t, field.AgentProfile().TokenLosesDigit)
+	require.False(t, agent.Ideal.TokenLosesDigit)
 	require.Equal(t, "idf-5.5", canary.Bootloader)
 	require.Equal(t, "afr-2022", field.Bootloader)
 	require.Equal(t, "home", canary.Network)
@@ -154,6 +157,8 @@ var edits = []struct{ old, new, message string }{
 	{"scheme: sig-sha256-ecdsa", "scheme: secure-boot-v2-rsa3072", "not supported by this version"},
 	{"scheme: sig-sha256-ecdsa", "scheme: sig-sha256-ecdsa, file: nokey.pem", "no such file"},
 	{"agent: ideal", "agent: ota-mian", `unknown agent "ota-mian"`},
+	{"tokenLosesDigit", "tokenLoosesDigit", `did you mean "tokenLosesDigit"?`},
+	{"tokenLosesDigit", "asksOnce", `agent ideal has no behaviour "asksOnce"`},
 	{"CONFIG_SECURE_BOOT_V2_ENABLED: n", "CONFIG_SECURE_BOOT_V2_ENABLED: y", "not supported by this version"},
 	{"CONFIG_PARTITION_TABLE_OFFSET: 0x9000", "CONFIG_PARTITION_TABLE_OFFSET: 0x9001", "multiple of 0x1000"},
 	{"CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: y", "CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: n", "ANTI_ROLLBACK needs"},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
@@ -127,12 +128,22 @@ type Device struct {
 	Bootloader         string // afr-2022, afr-2018, idf-5.5, idf-6.0
 	Sdkconfig          Sdkconfig
 	Otaconfig          Otaconfig
-	Firmware           string // version at t = 0
-	Network            string // name in Networks
-	Agent              string // profile of the OTA agent
+	Firmware           string          // version at t = 0
+	Network            string          // name in Networks
+	Agent              string          // profile of the OTA agent
+	AgentDefects       map[string]bool // behaviours that differ from the profile's, by name
 	EFuseSecureVersion uint32
 	EFuseVersionSet    bool          // false: the secure version of Firmware is burnt where anti-rollback is on
 	StartFrom, StartTo time.Duration // power-on is drawn uniformly from this range
+}
+
+// AgentProfile is the row of the device's OTA agent, with what the scenario switched.
+func (d *Device) AgentProfile() *agent.Profile {
+	p := agent.ProfileByName(d.Agent)
+	if changed, err := p.With(d.AgentDefects); err == nil && len(d.AgentDefects) > 0 {
+		return changed
+	}
+	return p
 }
 
 // Flash is the chip on the board.

@@ -37,6 +37,7 @@ func newRig(profile *agent.Profile, c traceConfig, fs uint64) *rig {
 	r.cfg.RequestMs, r.cfg.SelfTestMs = c.ReqMs, c.StMs
 	r.cfg.MomentumLimit, r.cfg.StatusEvery = c.Mom, c.Freq
 	r.cfg.QueueLength, r.cfg.HeapBuffers = c.Queue, c.Buffers == "heap"
+	r.cfg.BitmapBuffer = c.Bitmap
 	r.cfg.PrimaryHTTP, r.cfg.AllowDowngrade, r.cfg.Asserts = c.Primary == "http", c.Downgrade == 1, c.Asserts == 1
 	r.platform, r.version = platformNames[c.PAL], parseHex32(c.Ver)
 	r.boot()

@@ -20,6 +20,7 @@ type traceConfig struct {
 	ReqMs            uint32 `json:"req_ms"`
 	StMs             uint32 `json:"st_ms"`
 	Buffers          string `json:"buffers"`
+	Bitmap           int    `json:"bitmap"`
 	Primary          string `json:"primary"`
 	Downgrade        int    `json:"downgrade"`
 	Asserts          int    `json:"asserts"`
@@ -123,7 +124,7 @@ func replayTrace(profile *agent.Profile) func(t *Tables, line json.RawMessage) e
 // defaultTrace is the configuration of a vector that says nothing.
 func defaultTrace(p *agent.Profile) traceConfig {
 	c := traceConfig{Thing: "dev-0001", Log2: 8, N: 1, Ver: "0x00090002", PAL: "Valid", Mom: 32, Freq: 64, ReqMs: 10000,
-		StMs: 16000, Buffers: "app", Primary: "mqtt", Queue: 20, OnActivate: "activate", OnStartTest: "accept", OnSelfTestFailed: "none"}
+		StMs: 16000, Buffers: "app", Bitmap: 128, Primary: "mqtt", Queue: 20, OnActivate: "activate", OnStartTest: "accept", OnSelfTestFailed: "none"}
 	if p.Task2018 {
 		c.ReqMs, c.Buffers, c.Queue = 2500, "heap", 6
 	}

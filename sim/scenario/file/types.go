@@ -129,6 +129,8 @@ type Device struct {
 	Network String `json:"network"`
 	// Release of the OTA agent: ideal (no known defect), ota-main, ota-v3.4.1, ota-b36db646, ota-v3.0.0 (the library), afr-v1.4.2 or afr-v1.4.0 (Amazon FreeRTOS 2018 with its demo, which never reconnects).
 	Agent String `json:"agent"`
+	// Behaviours of that release switched on or off one by one, by the names that otasim explain agents lists: {stickyProtocol: false} mends one known defect, {jobIDSplice: true} adds one. A group's own names win over those of fleet.defaults.
+	AgentDefects Map[Bool] `json:"agentDefects"`
 	// secure_version already burnt into the eFuse; that of the firmware if absent and anti-rollback is on.
 	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
 	// When the device is switched on: a time, or a range from which each device draws its own.
