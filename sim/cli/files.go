@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/otasim/otasim/sim/report"
+	"github.com/otasim/otasim/sim/report/html"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
 
@@ -59,7 +60,7 @@ type output struct {
 }
 
 // outputKinds are the kinds in the order they are listed.
-var outputKinds = []string{"json", "junit", "csv", "trace", "dir"}
+var outputKinds = []string{"json", "junit", "html", "csv", "trace", "dir"}
 
 func parseOutputs(values []string, json bool) ([]output, error) {
 	var out []output
@@ -68,9 +69,6 @@ func parseOutputs(values []string, json bool) ([]output, error) {
 		kind, target, ok := strings.Cut(v, "=")
 		if !ok || target == "" {
 			return nil, usage("--out %s: expected KIND=TARGET such as junit=result.xml, - is standard output", v)
-		}
-		if kind == "html" {
-			return nil, usage("--out html is not supported by this version: one of %s", strings.Join(outputKinds, ", "))
 		}
 		if !slices.Contains(outputKinds, kind) {
 			return nil, &exit{status: ExitUsage, text: fmt.Sprintf("--out %s: unknown kind %q", v, kind), help: file.DidYouMean(kind, outputKinds)}
@@ -87,6 +85,11 @@ func parseOutputs(values []string, json bool) ([]output, error) {
 		out = append(out, output{kind, target})
 	}
 	return out, nil
+}
+
+// wantsDetail reports whether one of the outputs needs what charts are drawn from.
+func wantsDetail(outs []output) bool {
+	return slices.ContainsFunc(outs, func(o output) bool { return o.kind == "html" || o.kind == "dir" })
 }
 
 // takesStdout reports whether one of the outputs is standard output.
@@ -129,9 +132,10 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 // write writes all outputs but the trace and returns the names of the files.
-func (c *command) write(outs []output, results []*report.Result) (names []string, err error) {
+func (c *command) write(outs []output, results []*report.Result, again []string) (names []string, err error) {
 	writers := map[string]func(io.Writer, []*report.Result) error{
 		"json": report.WriteJSON, "junit": report.WriteJUnit, "csv": report.WriteCSV,
+		"html": func(w io.Writer, rs []*report.Result) error { return html.Write(w, rs, again) },
 	}
 	one := func(path string, write func(io.Writer, []*report.Result) error) {
 		f, e := os.Create(path)
@@ -154,6 +158,7 @@ func (c *command) write(outs []output, results []*report.Result) (names []string
 			}
 		case o.kind == "dir":
 			one(filepath.Join(o.target, "result.json"), report.WriteJSON)
+			one(filepath.Join(o.target, "report.html"), writers["html"])
 			one(filepath.Join(o.target, "junit.xml"), report.WriteJUnit)
 			one(filepath.Join(o.target, "result.csv"), report.WriteCSV)
 			one(filepath.Join(o.target, "summary.txt"), func(w io.Writer, rs []*report.Result) error {

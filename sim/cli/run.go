@@ -69,7 +69,7 @@ Exit status: 0 passed, 2 usage, 3 an invalid file, 4 environment, 97 inconclusiv
 	fl.StringVar(&f.mode, "mode", "virtual", "virtual: modelled network and time; live: real sockets and the real clock")
 	fl.IntVar(&f.workers, "workers", 0, "threads; the result does not depend on it (default: cores)")
 	fl.BoolVar(&f.json, "json", false, "write the result document to standard output")
-	fl.StringArrayVar(&f.out, "out", nil, "write KIND=TARGET: json, junit, csv, trace, dir; - is standard output (repeatable)")
+	fl.StringArrayVar(&f.out, "out", nil, "write KIND=TARGET: json, junit, html, csv, trace, dir; - is standard output (repeatable)")
 	fl.StringVar(&f.until, "until", "", "stop at this virtual time")
 	fl.StringVar(&f.timeout, "timeout", "", "stop after this much wall time")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress, no summary")
@@ -146,7 +146,7 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 	var results []*report.Result
 	var internal error
 	for _, sc := range scenarios {
-		r, err := c.runOne(ctx, sc, f, trace)
+		r, err := c.runOne(ctx, sc, f, trace, wantsDetail(outs))
 		if r == nil {
 			r = &report.Result{Schema: report.Schema, Scenario: sc.Metadata.Name, Seed: sc.Seed, Mode: f.mode, Workers: f.workers, Version: Version, Verdict: report.VerdictError}
 		}
@@ -163,14 +163,18 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 			return &exit{status: ExitEnvironment, text: err.Error()}
 		}
 	}
-	names, err := c.write(outs, results)
+	repeat := make([]string, len(results))
+	for i := range results {
+		repeat[i] = again(scenarios[i], f)
+	}
+	names, err := c.write(outs, results, repeat)
 	if !f.quiet && !f.json {
 		w, tty := c.std.Out, c.std.OutTTY
 		if takesStdout(outs) {
 			w, tty = c.std.Err, c.std.ErrTTY
 		}
 		for i, r := range results {
-			style := report.Style{Color: c.colored(tty), ASCII: c.ascii(), Again: again(scenarios[i], f)}
+			style := report.Style{Color: c.colored(tty), ASCII: c.ascii(), Again: repeat[i]}
 			if i == len(results)-1 {
 				style.Files = names
 			}
@@ -187,8 +191,8 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 }
 
 // runOne runs a scenario with its progress on standard error.
-func (c *command) runOne(ctx context.Context, sc *scenario.Scenario, f *runFlags, trace io.Writer) (*report.Result, error) {
-	opt := RunOptions{Mode: f.mode, Workers: f.workers, Until: f.untilD, Timeout: f.timeoutD, Version: Version}
+func (c *command) runOne(ctx context.Context, sc *scenario.Scenario, f *runFlags, trace io.Writer, detail bool) (*report.Result, error) {
+	opt := RunOptions{Mode: f.mode, Workers: f.workers, Until: f.untilD, Timeout: f.timeoutD, Version: Version, Detail: detail}
 	if trace != nil {
 		opt.Trace = trace
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
@@ -22,6 +23,30 @@ func WriteJSON(w io.Writer, results []*Result) error {
 		return enc.Encode(results[0])
 	}
 	return enc.Encode(results)
+}
+
+// ReadJSON reads what WriteJSON wrote.
+func ReadJSON(r io.Reader) ([]*Result, error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	var list []*Result
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
+		err = json.Unmarshal(text, &list)
+	} else {
+		list = []*Result{{}}
+		err = json.Unmarshal(text, list[0])
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, one := range list {
+		if one == nil || one.Schema != Schema {
+			return nil, fmt.Errorf("document %d is not a %s", i+1, Schema)
+		}
+	}
+	return list, nil
 }
 
 // The shape of JUnit reports: a testsuite per scenario, a testcase per rule.
