@@ -17,13 +17,10 @@ import (
 	"github.com/otasim/otasim/cloud/protocol"
 )
 
-// pendingWrites is how many messages may wait for one client; beyond this the broker
-// drops. The longest answer to a request is 128 KiB in 512 blocks.
-const pendingWrites = 1024
-
-// sessionExpiry is how many seconds a session is kept without its client: the
-// account's default.
-const sessionExpiry = 3600
+const (
+	sessionExpiry    = 3600   // seconds that a session is kept without its client: the account's default
+	maxMessageExpiry = 604800 // seconds
+)
 
 // A Broker is mochi-mqtt with the cloud behind it: the cloud decides who may connect,
 // publish and subscribe, and answers on reserved topics. One lock guards the cloud.
@@ -36,15 +33,22 @@ type Broker struct {
 	epoch    time.Time
 	talked   func() // a device talked to Jobs
 
+	expiry uint32 // seconds that a session is kept, at most
+
 	mu       sync.Mutex
 	cloud    *cloud.Cloud
-	peers    map[string]*peer // by client id
-	registry uint64           // its epoch when certificates were last looked at
-	ended    time.Duration    // sum over connections that are over
+	sessions map[string]*mailbox
+	retained map[string]Message
+	wills    map[string]*time.Timer // that wait, by client id
+	peers    map[string]*peer       // by client id
+	registry uint64                 // its epoch when certificates were last looked at
+	ended    time.Duration          // sum over connections that are over
 	queue    []outgoing
 	closed   bool
 	filled   sync.Cond // something is in queue, or closed
 	drained  chan struct{}
+	quit     chan struct{}
+	swept    chan struct{}
 
 	in, out       atomic.Uint64 // packets
 	metered       atomic.Uint64
@@ -54,10 +58,13 @@ type Broker struct {
 	queued, moved atomic.Uint64 // deliveries planned and carried out
 }
 
-// outgoing is a delivery with the connection that asked for it, if it is direct.
+// outgoing is a delivery with the connection that asked for it, if it is direct, or
+// with the sessions that it is for, if it lasts.
 type outgoing struct {
 	cloud.Delivery
-	to *mqtt.Client
+	to    *peer
+	lasts bool
+	list  []target
 }
 
 // Options are what a server for other people's clients has beyond a run.
@@ -66,16 +73,9 @@ type Options struct {
 	Plain   string   // to listen on without TLS, for debugging; "" for not at all
 	Names   []string // that the server's certificate carries besides the data endpoint's
 	Journal Journal  // may be nil
-	// Retained are the messages that the journal has noted as such.
-	Retained []Retained
-}
-
-// Retained is a message that is kept for those who subscribe later. One without a
-// payload removes that of its topic.
-type Retained struct {
-	Topic   string
-	Payload []byte
-	QoS     byte
+	Kept    Kept     // what the journal has kept
+	// Patience bounds TLS, and then CONNECT, of one client; 0 is 30 s.
+	Patience time.Duration
 }
 
 // A Journal notes what changes the cloud, so that it can last.
@@ -86,8 +86,15 @@ type Journal interface {
 	// Published notes a request on a reserved topic and the answers to it, with the
 	// lock held.
 	Published(now time.Time, clientID, topic string, payload []byte, answers []cloud.Delivery)
-	// Retained notes a retained message, with the lock held.
-	Retained(now time.Time, m Retained)
+	// Planned ends what Settle has begun: it all lasts, or nothing of it. kept says
+	// that what came of it was noted for sessions.
+	Planned(kept bool)
+	// Retained notes the retained message of a topic, Session the session of a client
+	// id, and Queued a message with its number in that session; nil for none any more.
+	// A session takes its messages with it.
+	Retained(topic string, m *Message)
+	Session(clientID string, s *Session)
+	Queued(clientID string, number uint64, m *Message)
 	// Commit waits until all that was noted lasts. Nothing that follows from it leaves
 	// the broker before.
 	Commit() error
@@ -101,8 +108,15 @@ func NewBroker(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func()) (*B
 
 // Listen starts a broker as NewBroker does, with options.
 func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Options) (*Broker, error) {
-	b := &Broker{cloud: c, journal: opt.Journal, clock: clock, epoch: epoch, talked: talked, peers: map[string]*peer{}, drained: make(chan struct{})}
+	b := &Broker{cloud: c, journal: opt.Journal, clock: clock, epoch: epoch, talked: talked, peers: map[string]*peer{}, drained: make(chan struct{}),
+		quit: make(chan struct{}), swept: make(chan struct{}),
+		expiry: sessionExpiry, sessions: map[string]*mailbox{}, wills: map[string]*time.Timer{}}
 	b.filled.L = &b.mu
+	b.restore(&opt.Kept)
+	b.expire()
+	if opt.Patience == 0 {
+		opt.Patience = handshakeTimeout
+	}
 	chain, key, err := c.PKI().Server(c.Host(), opt.Names...)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -117,20 +131,23 @@ func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Op
 			return b.handshake(s)
 		},
 	}
-	if b.listener, err = newListener("mqtts", opt.Address, config, b.forget); err != nil {
+	if b.listener, err = newListener("mqtts", opt.Address, config, opt.Patience, b.forget); err != nil {
 		return nil, err
 	}
 	if opt.Plain != "" {
-		if b.plain, err = newListener("mqtt", opt.Plain, nil, b.forget); err != nil {
+		if b.plain, err = newListener("mqtt", opt.Plain, nil, opt.Patience, b.forget); err != nil {
 			_ = b.listener.tcp.Close()
 			return nil, err
 		}
 	}
 	caps := mqtt.NewDefaultServerCapabilities()
-	caps.MaximumClientWritesPending = pendingWrites
+	caps.MaximumClientWritesPending = 1   // messages do not go that way
+	caps.MaximumMessageExpiryInterval = 0 // they expire in their session
+	caps.ReceiveMaximum = maxInflight
+	caps.Compatibilities.NoInheritedPropertiesOnAck = true
 	caps.MaximumPacketSize = rules.MaxPayload + rules.MaxTopic + 16
 	caps.MaximumQos = 1
-	caps.MaximumSessionExpiryInterval = sessionExpiry
+	caps.MaximumSessionExpiryInterval = b.expiry
 	b.server = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
 		ClientNetWriteBufferSize: 1024, ClientNetReadBufferSize: 1024, SysTopicResendInterval: 1 << 30})
 	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
@@ -144,14 +161,14 @@ func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Op
 			return nil, fmt.Errorf("broker: %w", err)
 		}
 	}
-	for _, m := range opt.Retained {
-		b.server.Topics.RetainMessage(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: m.QoS},
-			TopicName: m.Topic, Payload: m.Payload, Created: time.Now().Unix()})
-	}
 	if err := b.server.Serve(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	for topic := range b.server.Topics.Retained.GetAll() { // about mochi itself
+		b.server.Topics.RetainMessage(packets.Packet{TopicName: topic})
+	}
 	go b.deliver()
+	go b.sweep()
 	return b, nil
 }
 
@@ -171,6 +188,13 @@ func (b *Broker) Connections() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.peers)
+}
+
+// Sessions is how many sessions there are, with and without a connection.
+func (b *Broker) Sessions() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.sessions)
 }
 
 func (b *Broker) now() time.Time { return b.epoch.Add(b.clock.Now()) }
@@ -209,8 +233,13 @@ func (b *Broker) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.filled.Broadcast()
+	for _, t := range b.wills {
+		t.Stop()
+	}
 	b.mu.Unlock()
+	close(b.quit)
 	<-b.drained
+	<-b.swept
 	return err
 }
 
@@ -259,30 +288,60 @@ func (b *Broker) handshake(s tls.ConnectionState) error {
 // forget is called when a connection is over.
 func (b *Broker) forget(p *peer) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if id := p.principal.ClientID; b.peers[id] == p {
 		delete(b.peers, id)
 		b.ended += b.clock.Now() - p.since
 	}
+	b.detach(p)
+	rest := b.execute(p)
+	b.mu.Unlock()
+	if rest != nil {
+		rest()
+	}
+}
+
+// sweep ends sessions that nobody came back for.
+func (b *Broker) sweep() {
+	defer close(b.swept)
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			b.expire()
+		case <-b.quit:
+			return
+		}
+	}
 }
 
 // plan queues answers to a request and the notifications that followed from it. It
-// is called with mu held, so that what was decided first is sent first.
-func (b *Broker) plan(to *mqtt.Client, answers []cloud.Delivery) {
+// is called with mu held, so that what was decided first is sent first. Notifications
+// last for the sessions that are kept; answers of file delivery do not, because a
+// device asks again.
+func (b *Broker) plan(to *peer, answers []cloud.Delivery) {
 	before := len(b.queue)
 	for _, d := range answers {
-		b.queue = append(b.queue, outgoing{d, to})
+		b.queue = append(b.queue, outgoing{Delivery: d, to: to})
 	}
+	kept := false
 	for _, d := range b.cloud.Deliveries() {
-		o := outgoing{Delivery: d}
-		if d.Direct { // an answer that came late
-			cl, ok := b.server.Clients.Get(d.ClientID)
-			if !ok {
+		out := outgoing{Delivery: d}
+		switch {
+		case d.Direct: // an answer that came late
+			if out.to = b.peers[d.ClientID]; out.to == nil {
 				continue
 			}
-			o.to = cl
+		case b.journal != nil && d.QoS > 0:
+			var noted bool
+			out.lasts = true
+			out.list, noted = b.targets(b.subscribers(d.Topic), &Message{Topic: d.Topic, Payload: d.Payload, QoS: d.QoS}, "", true)
+			kept = kept || noted
 		}
-		b.queue = append(b.queue, o)
+		b.queue = append(b.queue, out)
+	}
+	if b.journal != nil {
+		b.journal.Planned(kept)
 	}
 	if n := len(b.queue) - before; n > 0 {
 		b.queued.Add(uint64(n))
@@ -309,11 +368,8 @@ func (b *Broker) deliver() {
 		for i := range batch {
 			if d := &batch[i]; err != nil {
 				b.dropped.Add(1) // it is not certain to have happened
-			} else if d.Direct {
-				b.direct(d.to, &d.Delivery)
 			} else {
-				// The inline client is always open, so this can only fail for a subscriber, whose connection then ends.
-				_ = b.server.Publish(d.Topic, d.Payload, false, d.QoS)
+				b.carry(d)
 			}
 			b.moved.Add(1)
 		}
@@ -321,38 +377,40 @@ func (b *Broker) deliver() {
 	}
 }
 
-// direct answers the client that asked, subscribed or not, in one copy, with the QoS
-// of a subscription that matches, else QoS 0.
-func (b *Broker) direct(cl *mqtt.Client, d *cloud.Delivery) {
-	if cl.Closed() || !b.mayReceive(cl, d.Topic) {
-		return
+// carry hands a delivery to those it is for.
+func (b *Broker) carry(d *outgoing) {
+	m := &Message{Topic: d.Topic, Payload: d.Payload, QoS: d.QoS}
+	switch {
+	case d.Direct:
+		b.direct(d.to, m)
+	case !d.lasts:
+		subs := b.subscribers(d.Topic)
+		b.mu.Lock()
+		d.list, _ = b.targets(subs, m, "", false)
+		b.mu.Unlock()
+		fallthrough
+	default:
+		b.hand(d.list)
 	}
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: d.Topic, Payload: d.Payload, Created: time.Now().Unix()}
-	for filter, s := range cl.State.Subscriptions.GetAll() {
-		if protocol.MatchFilter(filter, d.Topic) {
-			pk.FixedHeader.Qos = max(pk.FixedHeader.Qos, min(s.Qos, 1))
-		}
-	}
-	if pk.FixedHeader.Qos > 0 {
-		id, err := cl.NextPacketID()
-		if err != nil {
-			b.dropped.Add(1)
-			return
-		}
-		pk.PacketID = uint16(id)
-		cl.State.Inflight.Set(pk)
-	}
-	_ = cl.WritePacket(pk) // fails only with the connection
 }
 
-func (b *Broker) mayReceive(cl *mqtt.Client, topic string) bool {
-	p, ok := cl.Net.Conn.(*peer)
-	if !ok {
-		return false
-	}
+// direct answers the client that asked, subscribed or not, in one copy, with the QoS
+// of a subscription that matches, else QoS 0.
+func (b *Broker) direct(p *peer, m *Message) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.authorize(p, "iot:Receive", "topic/"+topic)
+	s := p.session
+	may := b.authorize(p, "iot:Receive", "topic/"+m.Topic)
+	for name, f := range s.filters {
+		if f.QoS > m.QoS && protocol.MatchFilter(name, m.Topic) {
+			m.QoS = f.QoS
+		}
+	}
+	b.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if may && s.peer == p {
+		b.offer(s, queued{Message: *m})
+	}
 }
 
 // authorize decides as the cloud does; mu is held. Who comes without TLS may do what

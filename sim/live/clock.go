@@ -115,6 +115,10 @@ func (c *Clock) Wait(ctx context.Context, at time.Duration, wake <-chan struct{}
 	}
 }
 
+// after calls f in its own goroutine once d of the world's time is over, or somewhat
+// earlier when the clock slows down.
+func (c *Clock) after(d time.Duration, f func()) *time.Timer { return time.AfterFunc(d/c.speed, f) }
+
 // pause sleeps until the clock may have reached a time.
 func (c *Clock) pause(ctx context.Context, at, now time.Duration, leap, wake <-chan struct{}) bool {
 	var due <-chan time.Time

@@ -2,10 +2,11 @@ package live
 
 import (
 	"bytes"
-	"slices"
+	"errors"
 	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/storage"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/otasim/otasim/cloud"
@@ -24,9 +25,9 @@ func (h *hook) ID() string { return "cloud" }
 
 // Provides implements mqtt.Hook.
 func (h *hook) Provides(what byte) bool {
-	return bytes.IndexByte([]byte{mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublish,
-		mqtt.OnPacketRead, mqtt.OnPacketSent, mqtt.OnPublishDropped, mqtt.OnRetainMessage,
-		mqtt.OnClientExpired}, what) >= 0
+	return bytes.IndexByte([]byte{mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnACLCheck,
+		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish, mqtt.OnPacketRead, mqtt.OnPacketSent, mqtt.OnPacketProcessed,
+		mqtt.OnClientExpired, mqtt.StoredClients, mqtt.StoredSubscriptions}, what) >= 0
 }
 
 // refuse ends a connection; MQTT 3.1.1 has no other way to say no.
@@ -73,7 +74,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		_ = cl.WritePacket(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code})
 		return packets.Code{Code: code, Reason: "refused by the cloud"}
 	}
-	p.since = now
+	p.since, p.will = now, b.testament(&pk.Connect)
 	before := b.peers[principal.ClientID]
 	b.peers[principal.ClientID] = p
 	if before != nil {
@@ -84,9 +85,26 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		before.cut()
 		<-before.done
 	}
-	cl.State.Keepalive = uint16(rules.KeepAlive(pk.Connect.Keepalive).Seconds())
+	asked := cl.State.Keepalive
+	cl.State.Keepalive = uint16(rules.KeepAlive(asked).Seconds())
+	cl.State.ServerKeepalive = cl.State.Keepalive != asked // and CONNACK of MQTT 5 says so
+	cl.Properties.Will = mqtt.Will{}                       // the broker's own has taken it
 	b.connects.Add(1)
 	return nil
+}
+
+// OnSessionEstablish finds the session, before CONNACK.
+func (h *hook) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
+	if p, ok := cl.Net.Conn.(*peer); ok && h.b.begin(p, cl, &pk) != nil {
+		p.cut()
+	}
+}
+
+// OnSessionEstablished follows CONNACK.
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	if p, ok := cl.Net.Conn.(*peer); ok {
+		h.b.attach(p)
+	}
 }
 
 // will reports whether a client may have such a will; mu is held.
@@ -105,40 +123,71 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 		return pk
 	}
 	h.b.mu.Lock()
-	defer h.b.mu.Unlock()
 	allowed := len(pk.Filters) <= rules.MaxFilters
-	p.asking = p.asking[:0]
+	p.known = p.known[:0]
 	for _, f := range pk.Filters {
 		allowed = allowed && rules.Filter(f.Filter) == nil && f.Qos <= 1 && h.b.authorize(p, "iot:Subscribe", "topicfilter/"+f.Filter)
-		p.asking = append(p.asking, f.Filter)
+		_, known := p.session.filters[f.Filter]
+		p.known = append(p.known, known)
 	}
+	h.b.mu.Unlock()
 	if !allowed {
-		pk.Filters, p.asking = nil, nil
+		pk.Filters = nil
 		p.refuse(cl)
 	}
 	return pk
 }
 
-// OnSubscribed follows OnSubscribe.
-func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) {
-	if p, ok := cl.Net.Conn.(*peer); ok {
-		h.b.mu.Lock()
-		p.asking = nil
-		h.b.mu.Unlock()
+// OnSubscribed follows OnSubscribe. What was granted lasts before SUBACK is sent.
+func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
+	p, ok := cl.Net.Conn.(*peer)
+	if !ok {
+		return
+	}
+	h.b.mu.Lock()
+	p.granted = p.granted[:0]
+	s, changed := p.session, false
+	for i := range pk.Filters {
+		granted := codes[i] <= 1
+		p.granted = append(p.granted, granted)
+		if f := filter(&pk.Filters[i]); granted && s.filters[f.Filter] != f {
+			s.filters[f.Filter] = f
+			changed = true
+		}
+	}
+	h.last(p, changed)
+}
+
+// OnUnsubscribed is also called at the end of a session.
+func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
+	p, ok := cl.Net.Conn.(*peer)
+	if !ok {
+		return
+	}
+	h.b.mu.Lock()
+	s, before := p.session, len(p.session.filters)
+	for _, f := range pk.Filters {
+		delete(s.filters, f.Filter)
+	}
+	h.last(p, len(s.filters) != before)
+}
+
+// last has the filters of a session last, if it is kept. Broker.mu is held, and
+// released.
+func (h *hook) last(p *peer, changed bool) {
+	s := p.session
+	lasts := changed && s.keep > 0 && h.b.sessions[s.id] == s
+	if lasts {
+		h.b.note(s)
+	}
+	h.b.mu.Unlock()
+	if lasts && h.b.commit() != nil {
+		p.cut()
 	}
 }
 
-// OnACLCheck is asked for publishes, which OnPublish decides on; for the filters
-// that OnSubscribe has allowed; and for each message that a client is to receive.
-func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
-	p, ok := cl.Net.Conn.(*peer)
-	if !ok || write {
-		return true
-	}
-	h.b.mu.Lock()
-	defer h.b.mu.Unlock()
-	return slices.Contains(p.asking, topic) || h.b.authorize(p, "iot:Receive", "topic/"+topic)
-}
+// OnACLCheck is asked for what OnPublish and OnSubscribe decide on.
+func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
 
 // OnPublish ends the connection of a client that publishes what it may not, and has
 // the cloud answer on reserved topics.
@@ -160,34 +209,67 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	if reserved && b.journal != nil {
 		b.journal.Published(now, cl.ID, pk.TopicName, pk.Payload, answers)
 	}
-	b.plan(cl, answers)
-	b.mu.Unlock()
-	if !reserved {
-		return pk, nil
+	b.plan(p, answers)
+	m := message(&pk, now, maxMessageExpiry)
+	if pk.FixedHeader.Retain {
+		b.keepRetained(m)
 	}
-	if b.commit() != nil {
+	b.mu.Unlock()
+	var err error
+	if !reserved {
+		err = b.publish(&m, cl.ID)
+	}
+	if reserved || pk.FixedHeader.Retain {
+		err = errors.Join(err, b.commit())
+	}
+	if err != nil {
 		p.refuse(cl)
 		return pk, packets.ErrRejectPacket
 	}
 	if len(answers) > 0 && answers[0].Direct {
 		b.talked()
 	}
-	return pk, packets.CodeSuccessIgnore // acknowledged, but routed to nobody
+	return pk, packets.CodeSuccessIgnore // acknowledged, and mochi routes it to nobody
 }
 
 // OnPacketRead counts, and ends the connection of a client that uses QoS 2.
-func (h *hook) OnPacketRead(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	h.b.in.Add(1)
+	p, ok := cl.Net.Conn.(*peer)
+	if !ok {
+		return pk, nil
+	}
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
 		h.b.metered.Add(rules.Metered(len(pk.TopicName) + len(pk.Payload)))
 		if pk.FixedHeader.Qos > 1 {
 			return pk, packets.ErrRejectPacket
 		}
-	case packets.Connect, packets.Subscribe, packets.Unsubscribe, packets.Puback:
+	case packets.Connect, packets.Subscribe, packets.Unsubscribe:
 		h.b.metered.Add(1)
+	case packets.Puback:
+		h.b.metered.Add(1)
+		h.b.acked(p.session, pk.PacketID)
+	case packets.Disconnect:
+		h.b.mu.Lock()
+		p.goodbye = pk.ReasonCode != packets.CodeDisconnectWillMessage.Code
+		if pk.Properties.SessionExpiryIntervalFlag && p.session.keep > 0 {
+			p.session.keep = min(pk.Properties.SessionExpiryInterval, h.b.expiry)
+			pk.Properties.SessionExpiryInterval = p.session.keep
+			if p.session.keep == 0 && h.b.journal != nil {
+				h.b.journal.Session(p.session.id, nil)
+			}
+		}
+		h.b.mu.Unlock()
 	}
 	return pk, nil
+}
+
+// OnPacketProcessed sends retained messages after SUBACK.
+func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) {
+	if p, ok := cl.Net.Conn.(*peer); ok && err == nil && pk.FixedHeader.Type == packets.Subscribe {
+		h.b.remind(p, pk.Filters)
+	}
 }
 
 // OnPacketSent counts.
@@ -198,22 +280,25 @@ func (h *hook) OnPacketSent(_ *mqtt.Client, pk packets.Packet, _ []byte) {
 	}
 }
 
-// OnRetainMessage has a retained message last before it is acknowledged.
-func (h *hook) OnRetainMessage(cl *mqtt.Client, pk packets.Packet, _ int64) {
+// OnClientExpired ends a session that mochi has ended.
+func (h *hook) OnClientExpired(cl *mqtt.Client) {
 	b := h.b
-	if b.journal == nil {
-		return
-	}
 	b.mu.Lock()
-	b.journal.Retained(b.now(), Retained{Topic: pk.TopicName, Payload: pk.Payload, QoS: pk.FixedHeader.Qos})
-	b.mu.Unlock()
-	if b.commit() != nil {
-		cl.Stop(packets.ErrServerUnavailable)
+	if s := b.sessions[cl.ID]; s != nil && !s.away.IsZero() {
+		b.drop(s)
 	}
+	b.mu.Unlock()
+	b.server.UnsubscribeClient(cl)
 }
 
-// OnClientExpired ends the subscriptions of a session, which mochi would keep.
-func (h *hook) OnClientExpired(cl *mqtt.Client) { h.b.server.UnsubscribeClient(cl) }
+// StoredClients implements mqtt.Hook.
+func (h *hook) StoredClients() ([]storage.Client, error) {
+	clients, _ := h.b.stored()
+	return clients, nil
+}
 
-// OnPublishDropped counts what a client was too slow for.
-func (h *hook) OnPublishDropped(*mqtt.Client, packets.Packet) { h.b.dropped.Add(1) }
+// StoredSubscriptions implements mqtt.Hook.
+func (h *hook) StoredSubscriptions() ([]storage.Subscription, error) {
+	_, subs := h.b.stored()
+	return subs, nil
+}

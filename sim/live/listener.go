@@ -9,29 +9,10 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
-
-	"github.com/otasim/otasim/cloud"
 )
 
-// handshakeTimeout bounds TLS and CONNECT of one client, in wall time.
+// handshakeTimeout bounds TLS, and then CONNECT, of one client, in wall time.
 const handshakeTimeout = 30 * time.Second
-
-// A peer is one client's connection as the broker holds it.
-type peer struct {
-	net.Conn
-	raw   net.Conn // below TLS
-	plain bool     // there is no TLS
-	chain [][]byte
-	done  chan struct{} // closed when the broker has forgotten the connection
-
-	// Guarded by Broker.mu.
-	principal cloud.Principal
-	asking    []string // filters of the SUBSCRIBE that is being answered
-	since     time.Duration
-}
-
-// cut ends the connection without a word.
-func (p *peer) cut() { _ = p.raw.Close() }
 
 // listener hands connections to the broker once TLS has accepted them, and knows
 // when the broker is done with each.
@@ -41,13 +22,15 @@ type listener struct {
 	config *tls.Config // nil: no TLS
 	ended  func(*peer)
 	all    sync.WaitGroup // Serve and every connection
+	// patience bounds TLS and CONNECT of one client.
+	patience time.Duration
 
 	mu     sync.Mutex
 	open   map[net.Conn]struct{}
 	closed bool
 }
 
-func newListener(id, address string, config *tls.Config, ended func(*peer)) (*listener, error) {
+func newListener(id, address string, config *tls.Config, patience time.Duration, ended func(*peer)) (*listener, error) {
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -55,7 +38,7 @@ func newListener(id, address string, config *tls.Config, ended func(*peer)) (*li
 	if err != nil {
 		return nil, &EnvironmentError{"MQTT listener", err}
 	}
-	l := &listener{id: id, tcp: tcp, config: config, ended: ended, open: map[net.Conn]struct{}{}}
+	l := &listener{id: id, tcp: tcp, config: config, ended: ended, patience: patience, open: map[net.Conn]struct{}{}}
 	l.all.Add(1) // for Serve
 	return l, nil
 }
@@ -105,10 +88,11 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 		delete(l.open, conn)
 		l.mu.Unlock()
 	}()
-	p := &peer{Conn: conn, raw: conn, plain: l.config == nil, done: make(chan struct{})}
+	p := newPeer(conn)
+	p.plain = l.config == nil
 	if !p.plain {
 		secure := tls.Server(conn, l.config)
-		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 		err := secure.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
@@ -119,9 +103,10 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 		}
 		p.Conn = secure
 	}
-	_ = p.SetDeadline(time.Now().Add(handshakeTimeout)) // until CONNECT sets the keep-alive's
-	_ = establish(l.ID(), p)                            // says why the client went, which the client knows
+	_ = p.SetDeadline(time.Now().Add(l.patience)) // until CONNECT sets the keep-alive's
+	_ = establish(l.ID(), p)                      // says why the client went, which the client knows
 	l.ended(p)
+	p.finish()
 	close(p.done)
 }
 

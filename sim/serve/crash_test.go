@@ -38,6 +38,12 @@ func child() int {
 	select {}
 }
 
+// serverProcess is a child that serves, and where.
+type serverProcess struct {
+	cmd   *exec.Cmd
+	ready Ready
+}
+
 // process starts a child and waits until it is ready.
 func process(t *testing.T, dir string) (*exec.Cmd, Ready) {
 	ready := filepath.Join(t.TempDir(), "ready.json")
@@ -68,6 +74,7 @@ type promised struct {
 	jobs    []string
 	updates int // the last one that the device's job execution took
 	state   int // the last one that the device's retained message took
+	letters int // the last one for a client that is away
 }
 
 // TestKill kills the server under load again and again, and finds after each start
@@ -84,6 +91,9 @@ func TestKill(t *testing.T) {
 	who := o.thing("lamp")
 	o.job("story", "lamp")
 	o.signer()
+	reader := connect(t, options(t, r, "reader", who).SetCleanSession(false))
+	done(t, reader.Subscribe("letters/+", 1, nil))
+	reader.Disconnect(100)
 	p := &promised{objects: map[string][32]byte{}}
 	chance := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range rounds {
@@ -158,6 +168,23 @@ func TestKill(t *testing.T) {
 				}
 			}
 		})
+		load.Go(func() {
+			writer := connect(t, options(t, r, "writer", who))
+			defer writer.Disconnect(0)
+			for !over() {
+				next := p.letters + 1
+				token := writer.Publish("letters/a", 1, false, strconv.Itoa(next))
+				select {
+				case <-token.Done():
+					if token.Error() == nil {
+						p.letters = next
+					}
+				case <-stop:
+					return
+				}
+				time.Sleep(30 * time.Millisecond)
+			}
+		})
 		o.update(fmt.Sprintf("u%d", round))
 		time.Sleep(time.Duration(50+chance.IntN(400)) * time.Millisecond)
 		require.NoError(t, cmd.Process.Kill())
@@ -173,6 +200,19 @@ func TestKill(t *testing.T) {
 		o = newOperator(t, r)
 		p.check(t, o, r, who)
 	}
+
+	// The client that was away has a session, and everything that was published meanwhile.
+	reader = connect(t, options(t, r, "reader", who).SetCleanSession(false))
+	require.NotZero(t, p.letters)
+	for next := 1; next <= p.letters; {
+		n, err := strconv.Atoi(string(reader.hear(t, "letters/a")))
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, next, "letter %d is lost", next)
+		if n == next {
+			next++
+		}
+	}
+	reader.Disconnect(100)
 
 	// What happens by itself happens at the same time and in the same way after a start:
 	// the steps of updates write signed objects, streams and jobs.

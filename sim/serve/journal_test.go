@@ -58,7 +58,7 @@ func TestJournal(t *testing.T) {
 	// The records that follow get the numbers that follow.
 	j.append(record{Topic: "after"})
 	require.NoError(t, j.commit())
-	require.EqualValues(t, 163, j.durable)
+	require.EqualValues(t, 163, j.last)
 	require.NoError(t, j.close())
 }
 

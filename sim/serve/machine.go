@@ -8,7 +8,6 @@ import (
 
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/api"
-	"github.com/otasim/otasim/sim/live"
 )
 
 // A machine is a cloud together with the rule by which time passes in it: what is
@@ -18,22 +17,21 @@ type machine struct {
 	cloud   *cloud.Cloud
 	options api.Options
 	last    time.Time // of what last changed the cloud
-	// retained messages by topic, of those that were replayed.
-	retained map[string]live.Retained
 }
 
-// settle does what is due up to now.
-func (m *machine) settle(now time.Time) {
+// settle does what is due up to now, if anything is.
+func (m *machine) settle(now time.Time) (woke bool) {
 	for {
 		due, ok := m.cloud.NextWake()
 		if !ok || due.After(now) {
-			return
+			return woke
 		}
 		if due.Before(m.last) {
 			due = m.last
 		}
 		m.last = due
 		m.cloud.Wake(due)
+		woke = true
 	}
 }
 
@@ -43,13 +41,8 @@ func (m *machine) replay(r *record) error {
 	m.settle(now)
 	m.last = now
 	defer m.cloud.Deliveries() // they were carried out then
-	if r.Retain {
-		if len(r.Body) == 0 {
-			delete(m.retained, r.Topic)
-		} else {
-			m.retained[r.Topic] = live.Retained{Topic: r.Topic, Payload: r.Body, QoS: r.QoS}
-		}
-		return nil
+	if r.Service == "" && r.Topic == "" {
+		return nil // what was due has been done, and what came of it is kept elsewhere
 	}
 	if r.Service == "" {
 		if answers, _ := m.cloud.Handle(now, r.Client, r.Topic, r.Body); !accepted(answers) {

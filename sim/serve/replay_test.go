@@ -17,7 +17,6 @@ import (
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/api"
 	"github.com/otasim/otasim/cloud/sigv4"
-	"github.com/otasim/otasim/sim/live"
 )
 
 // request sends a signed request for one of the services.
@@ -193,7 +192,7 @@ func TestReplay(t *testing.T) {
 func FuzzReplay(f *testing.F) {
 	for _, r := range []record{
 		{Time: 1, Client: "c", Topic: "$aws/things/t/jobs/j/update", Body: []byte(`{"status":"IN_PROGRESS"}`)},
-		{Time: 1, Topic: "a/b", Body: []byte("x"), Retain: true, QoS: 1},
+		{Time: 1},
 		{Time: 1, Service: api.IoT, Method: "POST", Target: "/things/t", Body: []byte(`{}`)},
 		{Time: 1, Service: api.S3, Method: "PUT", Target: "/bucket/key", Header: map[string][]string{"Content-Length": {"3"}}, Body: []byte("abc")},
 		{Time: 1, Service: api.S3, Method: "POST", Target: "no path"},
@@ -207,7 +206,7 @@ func FuzzReplay(f *testing.F) {
 	}
 	c, err := cloud.New(cloud.Config{Epoch: time.Unix(0, 0), External: true})
 	require.NoError(f, err)
-	m := &machine{cloud: c, options: api.Options{Region: "us-east-1", AccessKey: DefaultKey, SecretKey: DefaultKey}, retained: map[string]live.Retained{}}
+	m := &machine{cloud: c, options: api.Options{Region: "us-east-1", AccessKey: DefaultKey, SecretKey: DefaultKey}}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r record
 		if cbor.Unmarshal(b, &r) != nil {

@@ -18,12 +18,12 @@ package serve
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -90,6 +90,7 @@ type Server struct {
 	metrics *metrics
 	http    *http.Server
 	kick    chan struct{} // something may have become due earlier
+	woke    bool          // something was due, and no record says so
 	temp    string        // directory to remove at the end
 	stop    context.CancelFunc
 	all     sync.WaitGroup
@@ -168,15 +169,14 @@ func (s *Server) start(cfg *Config) error {
 	s.http = &http.Server{Handler: s.mux(), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(io.Discard, "", 0)}
 	s.ready = Ready{HTTP: l.Addr().String(), Account: id.Account, Region: id.Region}
-	s.machine = &machine{cloud: c, options: options, last: s.epoch, retained: map[string]live.Retained{}}
-	if err := s.restore(); err != nil {
+	s.machine = &machine{cloud: c, options: options, last: s.epoch}
+	kept, err := s.restore()
+	if err != nil {
 		_ = l.Close()
 		return err
 	}
 	s.clock = live.NewWallClock(max(time.Since(s.epoch), s.machine.last.Sub(s.epoch)))
-	opt := live.Options{Address: cfg.MQTTS, Plain: cfg.MQTT, Names: names(cfg.MQTTS), Journal: s,
-		Retained: slices.Collect(maps.Values(s.machine.retained))}
-	s.machine.retained = nil
+	opt := live.Options{Address: cfg.MQTTS, Plain: cfg.MQTT, Names: names(cfg.MQTTS), Journal: s, Kept: kept}
 	if s.broker, err = live.Listen(c, s.clock, s.epoch, s.wake, opt); err != nil {
 		_ = l.Close()
 		return err
@@ -268,17 +268,21 @@ func (s *Server) open(cfg *Config) (identity, error) {
 	return id, nil
 }
 
-// restore repeats what the journal holds.
-func (s *Server) restore() error {
+// restore repeats what the journal holds, and hands out what it keeps.
+func (s *Server) restore() (live.Kept, error) {
 	if s.journal == nil {
-		return nil
+		return live.Kept{}, nil
 	}
-	return s.journal.replay(func(number uint64, r *record) error {
+	err := s.journal.replay(func(number uint64, r *record) error {
 		if err := s.machine.replay(r); err != nil {
 			return fmt.Errorf("record %d: %w", number, err)
 		}
 		return nil
 	})
+	if err != nil {
+		return live.Kept{}, err
+	}
+	return s.journal.kept()
 }
 
 // writeCA writes the certificate that clients must trust.
@@ -383,7 +387,14 @@ func (s *Server) wake() {
 }
 
 // Settle implements live.Journal.
-func (s *Server) Settle(now time.Time) { s.machine.settle(now) }
+func (s *Server) Settle(now time.Time) {
+	if s.journal != nil {
+		s.journal.hold(true)
+	}
+	if s.machine.settle(now) {
+		s.woke = true
+	}
+}
 
 // Published implements live.Journal.
 func (s *Server) Published(now time.Time, clientID, topic string, payload []byte, answers []cloud.Delivery) {
@@ -392,9 +403,37 @@ func (s *Server) Published(now time.Time, clientID, topic string, payload []byte
 	}
 }
 
+// Planned implements live.Journal. What was due, and whose consequences are kept in
+// sessions, is noted as done: a start does not send them again.
+func (s *Server) Planned(kept bool) {
+	if kept && s.woke {
+		s.note(&record{Time: s.machine.last.UnixNano()})
+	}
+	if s.journal != nil {
+		s.journal.hold(false)
+	}
+}
+
 // Retained implements live.Journal.
-func (s *Server) Retained(now time.Time, m live.Retained) {
-	s.note(&record{Time: now.UnixNano(), Topic: m.Topic, Body: m.Payload, Retain: true, QoS: m.QoS})
+func (s *Server) Retained(topic string, m *live.Message) { keep(s, retainedBucket, topic, m) }
+
+// Session implements live.Journal.
+func (s *Server) Session(clientID string, k *live.Session) { keep(s, sessionsBucket, clientID, k) }
+
+// Queued implements live.Journal.
+func (s *Server) Queued(clientID string, number uint64, m *live.Message) {
+	keep(s, queuesBucket, string(binary.BigEndian.AppendUint64(append([]byte(clientID), 0), number)), m)
+}
+
+// keep notes a value, or that there is none.
+func keep[V any](s *Server, bucket []byte, key string, v *V) {
+	switch {
+	case s.journal == nil:
+	case v == nil:
+		s.journal.put(bucket, key, nil)
+	default:
+		s.journal.put(bucket, key, v)
+	}
 }
 
 // Commit implements live.Journal.
@@ -479,6 +518,7 @@ func (s *Server) Do(call *api.Call, f func(now time.Time, c *cloud.Cloud) error)
 // note records a call that may have changed the cloud; the broker's lock is held.
 func (s *Server) note(r *record) {
 	s.machine.last = time.Unix(0, r.Time).UTC()
+	s.woke = false
 	if s.journal != nil {
 		s.journal.append(*r)
 	}
