@@ -156,11 +156,54 @@ func (d *Device) left(why string) {
 	d.backOff()
 }
 
+// buffer2022 is the network buffer of the newest demo for blocks of 4 KiB; builds with larger blocks have one that fits
+// (aws/amazon-freertos vendors/espressif/boards/esp32/aws_demos/config_files, demos/ota).
+const buffer2022 = 5000
+
+// tooLong reports whether a packet does not fit into the network buffer. It is read from the socket and dropped.
+func (d *Device) tooLong(ev *Event) bool {
+	if d.old() {
+		return len(ev.Topic)+len(ev.Payload) > buffer2018-publishHead
+	}
+	limit := buffer2022 + max(0, int(d.builds[0].BlockSize())-4096)
+	return len(ev.Topic)+len(ev.Payload) > limit-publishHead
+}
+
 func (d *Device) received(ev Event) {
 	r := d.ram
-	if d.old() && len(ev.Topic)+len(ev.Payload) > buffer2018-publishHead {
+	if d.tooLong(&ev) {
+		d.log('W', "mqtt", "packet of %d bytes does not fit", len(ev.Topic)+len(ev.Payload))
 		return
 	}
+	now := d.flash.Clock()
+	arrived := now
+	if ev.Arrived > 0 {
+		arrived = min(ev.Arrived, now)
+	}
+	cfg := &d.builds[0]
+	if ok, full := r.mail.takes(cfg, arrived); !ok {
+		if full {
+			d.QueueFull(agent.ReceivedFileBlock)
+		} else {
+			d.log('E', "ota_agent", "no buffer for a message: lost")
+		}
+		return
+	}
+	if cfg.Profile.DeafWhileErasing && arrived > r.deaf[0] && arrived < r.deaf[1] {
+		// It was queued ahead of what follows the erase, and came up in a state that does not expect it.
+		d.log('W', "ota_agent", "message while the file is created: dropped")
+		r.mail.keep(cfg, r.deaf[1], r.deaf[1])
+		return
+	}
+	d.handle(ev)
+	if d.ram == r {
+		r.mail.keep(cfg, now, d.flash.Clock())
+	}
+}
+
+// handle gives the agent a message for which there is a buffer.
+func (d *Device) handle(ev Event) {
+	r := d.ram
 	switch {
 	case strings.HasSuffix(ev.Topic, "/data/cbor"):
 		d.flash.Advance(d.model.CBOR)

@@ -109,6 +109,11 @@ func (d *Device) Phase() Phase {
 	return d.ram.phase
 }
 
+// Guarded reports whether a guard of the trial runs: a timer or watchdog that resets the device unless it is stopped.
+func (d *Device) Guarded() bool {
+	return d.ram != nil && (d.ram.timers[timerAgentSelfTest] != unarmed || d.ram.timers[timerWatchdog] != unarmed)
+}
+
 // Connected reports whether the device has an MQTT session. Messages that arrive without one are dropped.
 func (d *Device) Connected() bool { return d.ram != nil && d.ram.connected }
 

@@ -23,6 +23,9 @@ type Event struct {
 	Payload []byte
 	ID      uint16
 	Err     string
+	// Arrived is when a message reached the device, if that was before the step: the CPU was busy. 0 is the time of the
+	// step.
+	Arrived time.Duration
 }
 
 // OpKind is what the device asks its network for.

@@ -121,7 +121,9 @@ func (d *Device) CreateFile(f *agent.File) agent.PALStatus {
 	}
 	r.phase = PhaseDownload
 	d.point(PointSlotErase, 0)
+	r.deaf[0] = d.flash.Clock()
 	status := d.status(r.pal.Create(f))
+	r.deaf[1] = d.flash.Clock()
 	if status == 0 {
 		d.log('I', "ota_pal", "writing %d bytes to %s at 0x%x", f.Size, r.pal.Slot().Label, r.pal.Slot().Offset)
 	} else {

@@ -69,12 +69,15 @@ type ram struct {
 	thing     string        // from NVS; "" when the identity is lost
 	identity  *nvs.Identity // until the first connection; never changed
 	agent     agent.Agent
+	mail      mailbox
+	deaf      [2]time.Duration // the last slot erase, from and to
 	pal       pal.PAL
 }
 
 func (r *ram) clone(d *Device) *ram {
 	c := *r
 	c.agent = r.agent.Clone()
+	c.mail = r.mail.clone()
 	c.pal.Flash = d.flash
 	if r.pal.Ops != nil {
 		c.pal.Ops = r.pal.Ops.On(d.flash, &d.fuse)

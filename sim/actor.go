@@ -21,6 +21,12 @@ type msg struct {
 	frame protocol.Frame
 }
 
+// waiting is a frame that the device has not seen yet.
+type waiting struct {
+	msg
+	arrived time.Duration
+}
+
 type msgKind uint8
 
 const (
@@ -44,7 +50,7 @@ type actor struct {
 	link    *network.Link
 	chain   trace.Chain
 	wake    time.Duration     // of the msgWake in the queue, 0: none
-	inbox   []msg             // frames that arrived while the CPU was in a flash command
+	inbox   []waiting         // frames that arrived while the CPU was in a flash command
 	drain   time.Duration     // of the msgInbox in the queue, 0: none
 	cutAt   time.Duration     // power fails then, 0: not planned
 	cutBy   *fault.PowerCut   // the cut under way
@@ -63,7 +69,7 @@ type actor struct {
 // idle reports whether the device has nothing in hand but its timers.
 func (a *actor) idle() bool {
 	p := a.dev.Phase()
-	return p == device.PhaseIdle || p == device.PhaseOff || p == device.PhaseBricked
+	return p == device.PhaseIdle && !a.dev.Guarded() || p == device.PhaseOff || p == device.PhaseBricked
 }
 
 func (a *actor) powered() bool { return a.dev != nil && a.dev.Phase() != device.PhaseOff }
@@ -113,10 +119,10 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		}
 	case msgFrame:
 		if len(a.inbox) > 0 {
-			a.inbox = append(a.inbox, e.Msg) // behind those that wait for this very moment
+			a.inbox = append(a.inbox, waiting{e.Msg, now}) // behind those that wait for this very moment
 			return
 		}
-		sh.frame(a, now, &e.Msg)
+		sh.frame(a, now, now, &e.Msg)
 	case msgInbox:
 		a.drain = 0
 		for n := 0; ; n++ {
@@ -131,7 +137,7 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 				break
 			}
 			m := a.inbox[n] // losing power empties the inbox
-			sh.frame(a, now, &m)
+			sh.frame(a, now, m.arrived, &m.msg)
 		}
 	case msgPowerOn:
 		if a.dev != nil && !a.powered() {
@@ -168,7 +174,7 @@ func (sh *shard) later(a *actor, now time.Duration, m msg) {
 		}
 		a.wake = until
 	case msgFrame:
-		a.inbox = append(a.inbox, m)
+		a.inbox = append(a.inbox, waiting{m, now})
 		if a.drain != 0 {
 			return
 		}
@@ -179,8 +185,8 @@ func (sh *shard) later(a *actor, now time.Duration, m msg) {
 	sh.k.Send(a.id, until, m)
 }
 
-// frame hands a frame from the downlink to the device's MQTT client.
-func (sh *shard) frame(a *actor, now time.Duration, m *msg) {
+// frame hands a frame from the downlink to the device's MQTT client; it arrived now or while the CPU was busy.
+func (sh *shard) frame(a *actor, now, arrived time.Duration, m *msg) {
 	if !a.powered() {
 		return
 	}
@@ -195,6 +201,11 @@ func (sh *shard) frame(a *actor, now time.Duration, m *msg) {
 	a.chain.Fold(uint64(now)<<8 | uint64(m.frame.Kind))
 	a.chain.Fold(uint64(m.frame.Len()))
 	sh.out = a.client.Receive(now, now, sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
+	for i := range sh.out {
+		if !sh.out[i].IsPost {
+			sh.out[i].Event.Arrived = arrived
+		}
+	}
 	sh.flush(a)
 }
 

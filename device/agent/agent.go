@@ -32,6 +32,15 @@ func DefaultConfig(p *Profile) Config {
 // BlockSize returns the block size in bytes.
 func (c *Config) BlockSize() uint32 { return 1 << c.Log2Block }
 
+// Buffers returns the number of buffers for received messages: one more than the blocks of a request, as the ESP32 port has
+// it, unless DataBuffers says otherwise.
+func (c *Config) Buffers() int {
+	if c.DataBuffers > 0 {
+		return c.DataBuffers
+	}
+	return int(c.BlocksPerRequest) + 1
+}
+
 type message struct {
 	id    EventID
 	first uint32 // of an HTTP body: where the range it answers begins
@@ -174,6 +183,9 @@ func (a *Agent) post(p Port, m message) bool {
 		a.queue = append(a.queue, m)
 	} else {
 		p.QueueFull(m.id)
+		if m.data != nil && !a.cfg.Profile.LosesBuffer {
+			p.Callback(a, CallbackProcessed, Info{Document: m.data})
+		}
 	}
 	if m.id == ReceivedFileBlock {
 		a.stats.Received++

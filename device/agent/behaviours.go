@@ -76,6 +76,7 @@ var Behaviours = []Behaviour{
 
 	{"", "staleTail", Both, "a payload shorter than it claims is completed with bytes of the block before", fromOTA + ", " + fromAFR, func(p *Profile) *bool { return &p.StaleTail }},
 	{"", "anyFileID", Both, "the file id of a block is not looked at", fromOTA + ", " + fromAFR, func(p *Profile) *bool { return &p.AnyFileID }},
+	{"", "deafWhileErasing", Library, "a message that arrives while the slot is erased comes up before the file is open, where none is expected, and is dropped", fromOTA, func(p *Profile) *bool { return &p.DeafWhileErasing }},
 	{"", "duplicateRequests", Library, "a duplicate block triggers a request as the end of a window does", fromOTA + " to v3.3.0 (#428)", func(p *Profile) *bool { return &p.DuplicateRequests }},
 	{"", "writeAnyResult", Library, "a short write counts as written", fromOTA + " v3.0.0", func(p *Profile) *bool { return &p.WriteAnyResult }},
 	{"", "confirmLost", Library, "a job found active by its own confirmed image is FAILED, not SUCCEEDED", fromOTA, func(p *Profile) *bool { return &p.ConfirmLost }},

@@ -65,6 +65,7 @@ type Profile struct {
 
 	// Transfer.
 	DuplicateRequests bool
+	DeafWhileErasing  bool
 	LateBlockFails    bool // C7
 	HTTPCounts        bool // C9
 	ShortBlockAsserts bool // C26
@@ -95,7 +96,7 @@ var (
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true, EmptyDocUnsubscribes: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true,
+		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
@@ -103,7 +104,7 @@ var (
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true,
+		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
@@ -111,7 +112,7 @@ var (
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true,
+		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true,
@@ -133,7 +134,7 @@ var (
 		TokenZeroEmpty: true, VersionZeroEmpty: true, NoUpdatedBy: true, FailedWholeWord: true,
 		ProgressOwnTotal: true, NoFirstProgress: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true,
+		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,

@@ -20,7 +20,7 @@ func explainAgents(w io.Writer) {
 		}
 		fmt.Fprintf(columns, "  %s\t%s\n", p.Name, known)
 	}
-	columns.Flush()
+	_ = columns.Flush() // w is a terminal or a buffer
 	fmt.Fprint(w, "\nbehaviours that agentDefects switches; in brackets the number of a known defect, then the releases that have it\n\n")
 	for i := range agent.Behaviours {
 		b := &agent.Behaviours[i]
