@@ -98,9 +98,10 @@ type Cloud struct {
 	rates    map[quota.Name]*quota.Rate
 	calls    map[string]*quota.Rate // of control plane operations
 	pending  []Delivery
-	carried  broker.Stats         // by a real broker
-	issued   int                  // certificates that were asked for
-	faults   *Faults              // nil: nothing goes wrong
+	carried  broker.Stats // by a real broker
+	issued   int          // certificates that were asked for
+	faults   *Faults      // nil: nothing goes wrong
+	events   EventConfigurations
 	tags     map[string][]ota.Tag // by ARN
 }
 
@@ -153,14 +154,21 @@ func New(cfg Config) (*Cloud, error) {
 	objects := objects{c.bucket}
 	c.signer = signer.New(signer.Config{Realm: c.realm, Seed: seed.Sub("signer"), Objects: objects, Agenda: &c.agenda, SigningTime: cfg.SigningTime,
 		Waited: c.bucket.Waited})
+	c.bucket.Limit(cfg.Quotas[quota.S3Puts], cfg.Quotas[quota.S3Gets])
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
+	c.streams.Limit(int(cfg.Quotas[quota.Streams]), int(cfg.Quotas[quota.FilesPerStream]))
 	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
-		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign})
+		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign, Limits: jobLimits(cfg.Quotas)})
 	c.ota = ota.New(ota.Config{Realm: c.realm, Seed: seed.Sub("ota"), Agenda: &c.agenda, Signer: c.signer, Streams: c.streams, Jobs: c.jobs,
 		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault})
 	c.broker = broker.New(broker.Config{Agenda: &c.agenda, Registry: c.registry, Authority: c.pki, Chain: c.chain, Services: services{c},
 		Limits: cfg.Quotas, Switches: cfg.Switches.Broker, Epoch: cfg.Epoch})
 	return c, nil
+}
+
+func jobLimits(l quota.Limits) jobs.Limits {
+	return jobs.Limits{RolloutRate: int(l[quota.RolloutRate]), ActiveSnapshot: int(l[quota.ActiveSnapshotJobs]), ActiveContinuous: int(l[quota.ActiveContinuousJobs]),
+		Concurrent: int(l[quota.ConcurrentJobs]), Deleting: int(l[quota.DeletingJobs])}
 }
 
 // Host is the name of the data endpoint, which its certificate carries.
@@ -209,13 +217,20 @@ func (c *Cloud) Wake(now time.Time) {
 
 // flush publishes what the Jobs service has announced.
 func (c *Cloud) flush(now time.Time) {
+	for _, e := range c.jobs.Events() {
+		c.send(now, e.Topic, e.Payload)
+	}
 	for _, n := range c.jobs.Notifications() {
-		topic := notification(n.Thing, n.Kind)
-		if c.cfg.External {
-			c.pending = append(c.pending, Delivery{Topic: topic, Payload: n.Payload, QoS: 1})
-		} else {
-			c.broker.Publish(now.UnixNano(), topic, n.Payload)
-		}
+		c.send(now, notification(n.Thing, n.Kind), n.Payload)
+	}
+}
+
+// send publishes a message of the cloud to its subscribers.
+func (c *Cloud) send(now time.Time, topic string, payload []byte) {
+	if c.cfg.External {
+		c.pending = append(c.pending, Delivery{Topic: topic, Payload: payload, QoS: 1})
+	} else {
+		c.broker.Publish(now.UnixNano(), topic, payload)
 	}
 }
 

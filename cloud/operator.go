@@ -18,6 +18,7 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
@@ -75,6 +76,12 @@ func (c *Cloud) ListThings() []string { return c.registry.ListThings() }
 func (c *Cloud) CreateThingGroup(now time.Time, r registry.CreateThingGroupRequest) (registry.ThingGroupResponse, error) {
 	if err := c.admit(now, "CreateThingGroup"); err != nil {
 		return registry.ThingGroupResponse{}, err
+	}
+	if limit := c.cfg.Quotas[quota.ChildGroups]; limit > 0 && r.ParentGroupName != "" {
+		children, err := c.registry.FindThingGroups(registry.GroupFilter{Parent: r.ParentGroupName})
+		if err == nil && int64(len(children)) >= limit {
+			return registry.ThingGroupResponse{}, aws.InvalidRequest.Because("Thing group %s has %d child groups already.", r.ParentGroupName, len(children))
+		}
 	}
 	return c.registry.CreateThingGroup(now, r)
 }
@@ -364,6 +371,7 @@ func (c *Cloud) CreateJob(now time.Time, r jobs.CreateJobRequest) (jobs.JobRespo
 		return jobs.JobResponse{}, err
 	}
 	c.bucket.SetTime(now)
+	defer c.flush(now) // a job with a schedule may end at once
 	return c.jobs.CreateJob(now, r)
 }
 
@@ -372,6 +380,11 @@ func (c *Cloud) JobChanges() uint64 { return c.jobs.Changes() }
 
 // DescribeJob tells about a job.
 func (c *Cloud) DescribeJob(id string) (jobs.Job, error) { return c.jobs.DescribeJob(id) }
+
+// ScheduledJobRollouts lists the beginnings to come of a job with a schedule.
+func (c *Cloud) ScheduledJobRollouts(now time.Time, id string) []jobs.ScheduledRollout {
+	return c.jobs.ScheduledJobRollouts(now, id)
+}
 
 // UpdateJob changes the settings of a job.
 func (c *Cloud) UpdateJob(now time.Time, id string, r jobs.UpdateJobRequest) error {
@@ -389,6 +402,7 @@ func (c *Cloud) CancelJob(now time.Time, id string, r jobs.CancelJobRequest) (jo
 
 // DeleteJob deletes a job; it is gone after a later Wake.
 func (c *Cloud) DeleteJob(now time.Time, id string, force bool) error {
+	defer c.flush(now)
 	return c.jobs.DeleteJob(now, id, force)
 }
 

@@ -22,12 +22,13 @@ var jobOperations = []operation{
 	{"GET", "/things/{thing}/jobs/{job}", "DescribeJobExecution", describeExecution},
 	{"PUT", "/things/{thing}/jobs/{job}/cancel", "CancelJobExecution", cancelExecution},
 	{"DELETE", "/things/{thing}/jobs/{job}/executionNumber/{number}", "DeleteJobExecution", deleteExecution},
+	{"GET", "/event-configurations", "DescribeEventConfigurations", describeEvents},
+	{"PATCH", "/event-configurations", "UpdateEventConfigurations", updateEvents},
 }
 
 // unsupported are members of CreateJob whose silent loss would change what a
 // job does.
 type unsupported struct {
-	SchedulingConfig           map[string]any    `json:"schedulingConfig"`
 	JobTemplateARN             string            `json:"jobTemplateArn"`
 	DocumentParameters         map[string]string `json:"documentParameters"`
 	DestinationPackageVersions []string          `json:"destinationPackageVersions"`
@@ -39,7 +40,7 @@ func (u *unsupported) check() error {
 		name string
 		set  bool
 	}{
-		{"schedulingConfig", len(u.SchedulingConfig) > 0}, {"jobTemplateArn", u.JobTemplateARN != ""}, {"documentParameters", len(u.DocumentParameters) > 0},
+		{"jobTemplateArn", u.JobTemplateARN != ""}, {"documentParameters", len(u.DocumentParameters) > 0},
 		{"destinationPackageVersions", len(u.DestinationPackageVersions) > 0}, {"namespaceId", u.NamespaceID != ""},
 	} {
 		if m.set {
@@ -66,6 +67,7 @@ func createJob(q *request) (any, error) {
 
 func describeJob(q *request) (any, error) {
 	j, err := q.c.DescribeJob(q.params["job"])
+	j.ScheduledJobRollouts = q.c.ScheduledJobRollouts(q.now, q.params["job"])
 	return struct {
 		DocumentSource string   `json:"documentSource,omitempty"`
 		Job            jobs.Job `json:"job"`

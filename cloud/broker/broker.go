@@ -107,6 +107,9 @@ type Broker struct {
 	connects, subscribes, inbound, outbound quota.Rate
 	rates                                   rules.Rates // of one connection
 	perClient                               int64
+	maxConnections                          int64
+	maxAccount, maxRetained                 int // subscriptions, retained messages
+	subscriptions                           int // of all sessions
 	maxSubscriptions                        int
 	expiry                                  int64
 
@@ -123,8 +126,9 @@ func New(cfg Config) *Broker {
 		exact: map[string]*entry{}, retained: map[string]retained{},
 		connects: quota.Rate{PerSecond: l[quota.ConnectRate]}, subscribes: quota.Rate{PerSecond: l[quota.SubscribeRate]},
 		inbound: quota.Rate{PerSecond: l[quota.InboundPublishRate]}, outbound: quota.Rate{PerSecond: l[quota.OutboundPublishRate]},
-		rates:            rules.Rates{Publishes: l[quota.ConnectionPublishes], Throughput: l[quota.ConnectionThroughput], Inflight: int(l[quota.Inflight])},
-		perClient:        l[quota.ConnectRatePerClient],
+		rates:          rules.Rates{Publishes: l[quota.ConnectionPublishes], Throughput: l[quota.ConnectionThroughput], Inflight: int(l[quota.Inflight])},
+		perClient:      l[quota.ConnectRatePerClient],
+		maxConnections: l[quota.Connections], maxAccount: int(l[quota.AccountSubscriptions]), maxRetained: int(l[quota.RetainedMessages]),
 		maxSubscriptions: int(l[quota.Subscriptions]), expiry: l[quota.SessionExpiry] * int64(time.Second)}
 	var chain []byte
 	for _, der := range cfg.Chain {

@@ -119,6 +119,10 @@ func (b *Broker) Admit(now time.Time, p registry.Principal) byte {
 		}
 		b.remember(at, p.ClientID)
 	}
+	if s := b.sessions[p.ClientID]; b.maxConnections > 0 && b.live >= b.maxConnections && (s == nil || s.conn == nil) {
+		b.stats.Throttled++
+		return rules.ServerUnavailable
+	}
 	if !b.connects.Allow(at) {
 		b.stats.Throttled++
 		return rules.ServerUnavailable
@@ -351,6 +355,11 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 		if b.maxSubscriptions > 0 && len(s.subs) >= b.maxSubscriptions {
 			b.end(now, c, rules.ClientError, true)
 			return
+		}
+		if b.maxAccount > 0 && b.subscriptions >= b.maxAccount {
+			b.stats.Throttled++
+			codes[i] = protocol.SubackFailure
+			continue
 		}
 		sub := &subscription{session: s, filter: f.Topic, qos: f.QoS}
 		s.subs = append(s.subs, sub)

@@ -28,6 +28,7 @@ type retained struct {
 }
 
 func (b *Broker) index(s *subscription) {
+	b.subscriptions++
 	if rules.HearsEvents(s.filter) {
 		b.watchers++
 	}
@@ -57,6 +58,7 @@ func (b *Broker) index(s *subscription) {
 }
 
 func (b *Broker) unindex(s *subscription) {
+	b.subscriptions--
 	if rules.HearsEvents(s.filter) {
 		b.watchers--
 	}
@@ -223,6 +225,10 @@ func (b *Broker) retain(p registry.Principal, topic string, payload []byte, qos 
 	}
 	if len(payload) == 0 {
 		delete(b.retained, topic)
+		return
+	}
+	if _, ok := b.retained[topic]; !ok && b.maxRetained > 0 && len(b.retained) >= b.maxRetained {
+		b.stats.Throttled++
 		return
 	}
 	b.retained[topic] = retained{payload, qos}

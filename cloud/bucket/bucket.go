@@ -35,6 +35,7 @@ type Service struct {
 	stats    Stats
 	faults   atomic.Pointer[func(now time.Time, r Request) Fault]
 	waited   time.Duration // see Waited
+	limiter  limiter
 }
 
 // Stats counts what went through Client.
@@ -55,7 +56,7 @@ func New(realm aws.Realm, seed aws.Seed, now time.Time) *Service {
 	s.SetTime(now)
 	c := clock{s}
 	store := backend{s3mem.New(s3mem.WithVersionSeed(int64(seed.Sub("versions").Uint64())), s3mem.WithTimeSource(c)), c}
-	s.handler = s.faulty(headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server()))
+	s.handler = s.guarded(headVersion(gofakes3.New(store, gofakes3.WithTimeSource(c), gofakes3.WithTimeSkewLimit(0)).Server()))
 	s.client = &http.Client{Transport: counted{s, transport{s}}}
 	return s
 }

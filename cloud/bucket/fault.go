@@ -76,27 +76,26 @@ func (f Fault) refusal() *Error {
 	return &Error{f.Status, "InternalError", "We encountered an internal error. Please try again."}
 }
 
-// faulty puts the faults in front of the store.
-func (s *Service) faulty(next http.Handler) http.Handler {
+// guarded puts rates and faults in front of the store.
+func (s *Service) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		if !s.limiter.allow(s.now.Load(), r.Method, b, key) {
+			refuse(w, r, Fault{Status: http.StatusServiceUnavailable}.refusal())
+			return
+		}
 		decide := s.faults.Load()
 		if decide == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		b, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		version := r.URL.Query().Get("versionId")
 		f := (*decide)(clock{s}.Now(), Request{r.Method, b, key, version})
 		if f.Delay > 0 {
 			w.Header().Set(delayHeader, f.Delay.String())
 		}
 		if f.Status != 0 {
-			e := f.refusal()
-			w.Header().Set("Content-Type", "application/xml")
-			w.WriteHeader(e.Status)
-			if r.Method != http.MethodHead {
-				_, _ = fmt.Fprintf(w, "%s<Error><Code>%s</Code><Message>%s</Message></Error>", xml.Header, e.Code, e.Detail) // the client may have gone
-			}
+			refuse(w, r, f.refusal())
 			return
 		}
 		if read := r.Method == http.MethodGet || r.Method == http.MethodHead; f.Stale && read && key != "" && version == "" && r.URL.RawQuery == "" {
@@ -108,6 +107,14 @@ func (s *Service) faulty(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, e *Error) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(e.Status)
+	if r.Method != http.MethodHead {
+		_, _ = fmt.Fprintf(w, "%s<Error><Code>%s</Code><Message>%s</Message></Error>", xml.Header, e.Code, e.Detail) // the client may have gone
+	}
 }
 
 // before finds the version of an object that precedes the latest, "" without one.

@@ -42,6 +42,16 @@ func (s *Service) CreateJob(now time.Time, req CreateJobRequest) (JobResponse, e
 	if err := check(&req); err != nil {
 		return JobResponse{}, err
 	}
+	if err := s.checkRate(req.JobExecutionsRolloutConfig); err != nil {
+		return JobResponse{}, err
+	}
+	x, err := newSchedule(at, req.SchedulingConfig, req.TargetSelection, s.cfg.Switches.SnapshotWindows)
+	if err != nil {
+		return JobResponse{}, err
+	}
+	if err := s.admit(&req, x != nil); err != nil {
+		return JobResponse{}, err
+	}
 	names, err := s.resolve(req.Targets)
 	if err != nil {
 		return JobResponse{}, err
@@ -63,7 +73,14 @@ func (s *Service) CreateJob(now time.Time, req CreateJobRequest) (JobResponse, e
 		s.watchers = append(s.watchers, j)
 	}
 	s.latch(at, j, names, false)
-	s.start(at, j)
+	if x == nil {
+		s.start(at, j)
+		return s.response(j), nil
+	}
+	s.timed++
+	j.schedule, j.status = x, JobScheduled
+	x.entry.Run = func(now int64) { s.turn(now, j) }
+	s.turn(at, j)
 	return s.response(j), nil
 }
 
@@ -111,7 +128,8 @@ func (s *Service) DescribeJob(id string) (Job, error) {
 		ForceCanceled: j.forced, ReasonCode: j.reason, Comment: j.comment, Targets: slices.Clone(j.req.Targets), Description: j.req.Description,
 		PresignedURLConfig: j.req.PresignedURLConfig, JobExecutionsRolloutConfig: j.req.JobExecutionsRolloutConfig,
 		AbortConfig: j.req.AbortConfig, TimeoutConfig: j.req.TimeoutConfig, JobExecutionsRetryConfig: j.req.JobExecutionsRetryConfig,
-		CreatedAt: aws.At(j.createdAt), LastUpdatedAt: aws.At(j.updatedAt), CompletedAt: aws.At(j.completedAt),
+		SchedulingConfig: j.req.SchedulingConfig,
+		CreatedAt:        aws.At(j.createdAt), LastUpdatedAt: aws.At(j.updatedAt), CompletedAt: aws.At(j.completedAt),
 		IsConcurrent: j.status == JobInProgress && j.rolling(),
 		JobProcessDetails: ProcessDetails{
 			NumberOfCanceledThings: j.counts[Canceled], NumberOfSucceededThings: j.counts[Succeeded], NumberOfFailedThings: j.counts[Failed],
@@ -121,6 +139,15 @@ func (s *Service) DescribeJob(id string) (Job, error) {
 		out.JobProcessDetails.ProcessingTargets = out.Targets
 	}
 	return out, nil
+}
+
+// ScheduledJobRollouts lists the beginnings to come of a job with a schedule,
+// seven at most; DescribeJob has no time to tell them by.
+func (s *Service) ScheduledJobRollouts(now time.Time, id string) []ScheduledRollout {
+	if j := s.jobs[id]; j != nil && j.schedule != nil && j.live() {
+		return j.schedule.rollouts(now.UnixNano())
+	}
+	return nil
 }
 
 // GetJobDocument returns the document as stored, placeholders included.
@@ -185,6 +212,9 @@ func (s *Service) UpdateJob(now time.Time, id string, u UpdateJobRequest) error 
 	if err := check(&r); err != nil {
 		return err
 	}
+	if err := s.checkRate(u.JobExecutionsRolloutConfig); err != nil {
+		return err
+	}
 	j.req, j.updatedAt = r, now.UnixNano()
 	if u.TimeoutConfig != nil {
 		j.timeout = u.TimeoutConfig.InProgressTimeoutInMinutes
@@ -193,7 +223,9 @@ func (s *Service) UpdateJob(now time.Time, id string, u UpdateJobRequest) error 
 		last, due := j.rate.last, j.rate.due
 		j.rate = newRate(r.JobExecutionsRolloutConfig)
 		j.rate.last, j.rate.due = last, max(now.UnixNano(), min(due, last+j.rate.interval()))
-		s.agenda.Plan(&j.entry, j.rate.due)
+		if j.status == JobInProgress {
+			s.agenda.Plan(&j.entry, j.rate.due)
+		}
 	}
 	return nil
 }
@@ -211,7 +243,7 @@ func (s *Service) CancelJob(now time.Time, id string, r CancelJobRequest) (JobRe
 	if err != nil {
 		return JobResponse{}, err
 	}
-	if j.status != JobInProgress {
+	if !j.live() {
 		return JobResponse{}, aws.InvalidRequest.Because("Job %s is %s and cannot be canceled.", id, j.status)
 	}
 	j.reason, j.comment = r.ReasonCode, r.Comment
@@ -229,8 +261,8 @@ func (s *Service) DeleteJob(now time.Time, id string, force bool) error {
 	switch {
 	case j.status == JobDeletionInProgress:
 		return aws.InvalidStateTransition.Because("Job %s is being deleted.", id)
-	case j.status == JobInProgress && !force:
-		return aws.InvalidStateTransition.Because("Job %s is IN_PROGRESS and can only be deleted with force.", id)
+	case j.live() && !force:
+		return aws.InvalidStateTransition.Because("Job %s is %s and can only be deleted with force.", id, j.status)
 	}
 	deleting := 0
 	for _, x := range s.order {
@@ -238,13 +270,15 @@ func (s *Service) DeleteJob(now time.Time, id string, force bool) error {
 			deleting++
 		}
 	}
-	if deleting >= maxDeleting {
+	if s.cfg.Limits.Deleting > 0 && deleting >= s.cfg.Limits.Deleting {
 		return aws.LimitExceeded.Because("%d jobs are being deleted already.", deleting)
 	}
 	s.changes++
 	j.status, j.updatedAt = JobDeletionInProgress, now.UnixNano()
 	j.queue, j.next = nil, 0
 	s.unwatch(j)
+	s.retire(j)
+	s.tellJob(now.UnixNano(), j, "deletion_in_progress", JobDeletionInProgress)
 	j.entry.Run = func(at int64) { s.delete(at, j) }
 	s.agenda.Plan(&j.entry, now.Add(s.cfg.DeletionTime).UnixNano())
 	return nil
@@ -257,9 +291,14 @@ func (s *Service) delete(now int64, j *job) {
 		}
 		head := e.thing.head()
 		pending := s.discard(e)
+		s.tellExecution(now, e, true)
 		s.announce(now, e.thing, head, pending)
 	}
 	s.changes++
+	if j.schedule != nil {
+		s.timed--
+	}
+	s.tellJob(now, j, "deleted", "DELETED")
 	delete(s.jobs, j.id)
 	if i := slices.Index(s.order, j); i >= 0 {
 		s.order = slices.Delete(s.order, i, i+1)
@@ -456,6 +495,7 @@ func (s *Service) DeleteJobExecution(now time.Time, thing, jobID string, number 
 	}
 	at, head := now.UnixNano(), e.thing.head()
 	pending := s.discard(e)
+	s.tellExecution(at, e, true)
 	s.announce(at, e.thing, head, pending)
 	s.settle(at, e.job, Removed)
 	return nil

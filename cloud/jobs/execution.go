@@ -100,7 +100,8 @@ func (s *Service) move(now int64, e *execution, to Status) {
 		j.open--
 		j.ended[to]++
 		changed = true
-		if j.status == JobInProgress && j.retries(to, e.retry) {
+		s.tellExecution(now, e, false)
+		if j.live() && (j.schedule == nil || !j.schedule.over) && j.retries(to, e.retry) {
 			s.enqueue(now, j, e.thing, e.retry+1)
 		}
 	}

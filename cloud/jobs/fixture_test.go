@@ -55,7 +55,7 @@ func newWorld(t reporter, n int, sw Switches) *world {
 		w.dir.things[name] = true
 		w.dir.groups["fleet"] = append(w.dir.groups["fleet"], name)
 	}
-	w.s = New(Config{Realm: realm, Seed: aws.Seed{1}, Directory: w.dir, Switches: sw, DeletionTime: time.Second})
+	w.s = New(Config{Realm: realm, Seed: aws.Seed{1}, Directory: w.dir, Switches: sw, DeletionTime: time.Second, Limits: Limits{Deleting: 10}})
 	return w
 }
 

@@ -36,6 +36,8 @@ type job struct {
 	next  int
 	rate  rate
 	entry agenda.Entry // rollout step, then deletion
+
+	schedule *schedule // nil without schedulingConfig
 }
 
 // rate is the pace of a rollout in thousandths of a thing per minute. All of it
@@ -84,6 +86,9 @@ func (r *rate) grow(count int) bool {
 	return grew
 }
 
+// live reports whether a job is neither finished nor being deleted.
+func (j *job) live() bool { return j.status == JobInProgress || j.status == JobScheduled }
+
 // rolling reports whether things still wait for their execution.
 func (j *job) rolling() bool { return j.next < len(j.queue) }
 
@@ -131,12 +136,14 @@ func (j *job) aborts(onNotified bool) bool {
 // settle does what an execution's new state means for its job: a faster
 // rollout, an abort, completion.
 func (s *Service) settle(now int64, j *job, how Status) {
-	if j.status != JobInProgress {
+	if !j.live() {
 		return
 	}
 	if how == Succeeded && j.rate.succeeded && j.rate.grow(j.counts[Succeeded]) && j.rolling() {
 		j.rate.due = max(now, j.rate.last+j.rate.interval())
-		s.agenda.Plan(&j.entry, j.rate.due)
+		if j.status == JobInProgress {
+			s.agenda.Plan(&j.entry, j.rate.due)
+		}
 	}
 	if how.Terminal() && j.aborts(s.cfg.Switches.AbortOnNotified) {
 		j.reason, j.comment = "ABORT_CRITERIA_MET", "The job was canceled because an abort criterion was met."
@@ -146,21 +153,43 @@ func (s *Service) settle(now int64, j *job, how Status) {
 	s.complete(now, j)
 }
 
-// complete ends a SNAPSHOT job that has nothing left to do.
+// complete ends a job that has nothing left to do: a SNAPSHOT that is rolled
+// out, a CONTINUOUS whose end has come.
 func (s *Service) complete(now int64, j *job) {
-	if j.status == JobInProgress && j.req.TargetSelection == Snapshot && !j.rolling() && j.open == 0 {
+	if !j.live() || j.rolling() || j.open > 0 {
+		return
+	}
+	x := j.schedule
+	if j.req.TargetSelection == Snapshot && (x == nil || x.began || x.over) || x != nil && x.over {
 		s.changes++
 		j.status, j.updatedAt, j.completedAt = JobCompleted, now, now
+		s.retire(j)
+		s.tellJob(now, j, "completed", JobCompleted)
+	}
+}
+
+// retire ends the timetable of a job that is no longer live.
+func (s *Service) retire(j *job) {
+	if j.schedule != nil {
+		s.agenda.Drop(&j.schedule.entry)
 	}
 }
 
 // cancel ends a job: QUEUED executions, with force IN_PROGRESS ones too.
 func (s *Service) cancel(now int64, j *job, force bool) {
 	s.changes++
+	s.tellJob(now, j, "cancellation_in_progress", "CANCELLATION_IN_PROGRESS")
 	j.status, j.forced, j.updatedAt, j.completedAt = JobCanceled, force, now, now
 	j.queue, j.next = nil, 0
 	s.agenda.Drop(&j.entry)
+	s.retire(j)
 	s.unwatch(j)
+	s.cancelExecutions(now, j, force)
+	s.tellJob(now, j, "canceled", JobCanceled)
+}
+
+// cancelExecutions ends what is QUEUED, with force what is IN_PROGRESS too.
+func (s *Service) cancelExecutions(now int64, j *job, force bool) {
 	for _, e := range j.executions {
 		if e.gone || e.status.Terminal() || e.status == InProgress && !force {
 			continue
@@ -176,7 +205,7 @@ func (s *Service) rollout(now int64, j *job) {
 		name := j.queue[j.next]
 		j.queue[j.next] = ""
 		j.next++
-		if e, target := j.byThing[name]; !target || e != nil {
+		if e, target := j.byThing[name]; !target || e != nil && e.status != Removed && !e.left {
 			continue // left, or came back and was served at once
 		}
 		if !s.cfg.Directory.Thing(name) {
@@ -263,9 +292,12 @@ func (s *Service) MembershipChanged(now time.Time, thing string) {
 		member = member && (e == nil || e.status != Removed && !e.left)
 		switch is := s.targeted(j, thing); {
 		case is && !member:
-			if e == nil {
-				s.latch(at, j, []string{thing}, true)
-			} else {
+			switch {
+			case e == nil:
+				s.latch(at, j, []string{thing}, j.status == JobInProgress)
+			case j.status == JobScheduled: // its turn comes when the window opens
+				j.queue = append(j.queue, thing)
+			default:
 				s.give(at, j, thing)
 			}
 		case !is && member:

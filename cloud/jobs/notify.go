@@ -67,7 +67,7 @@ func (s *Service) appendList(b []byte, now int64, t *thing) []byte {
 func (s *Service) appendSummaries(b []byte, t *thing, st Status, key string, comma bool) []byte {
 	n := 0
 	for i, e := range t.pending {
-		if i >= maxPendingShown {
+		if i >= s.shown() {
 			break
 		}
 		if e.status != st {

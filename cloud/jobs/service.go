@@ -51,6 +51,8 @@ type Switches struct {
 	// RemoveSnapshotLeavers makes a thing that leaves the group of a SNAPSHOT
 	// job lose its pending execution.
 	RemoveSnapshotLeavers bool
+	// SnapshotWindows lets SNAPSHOT jobs have maintenance windows.
+	SnapshotWindows bool
 }
 
 // Config is what a Service is made of. Directory is required.
@@ -70,6 +72,16 @@ type Config struct {
 	Document func(url string) (string, error)
 	// DeletionTime is how long a job stays DELETION_IN_PROGRESS.
 	DeletionTime time.Duration
+	Limits       Limits
+}
+
+// Limits bound what an account may have; 0 is no bound.
+type Limits struct {
+	RolloutRate      int // things per minute and job
+	ActiveSnapshot   int // SNAPSHOT jobs SCHEDULED or IN_PROGRESS
+	ActiveContinuous int // CONTINUOUS ones
+	Concurrent       int // jobs whose rollout runs
+	Deleting         int // jobs in DELETION_IN_PROGRESS
 }
 
 // Limits of the Jobs service that no account can raise.
@@ -77,8 +89,7 @@ const (
 	maxTargets      = 100
 	maxDocument     = 32768
 	maxDescription  = 2028
-	maxDeleting     = 10
-	maxPendingShown = 10
+	maxPendingShown = 10 // 15 beside jobs with a schedule
 	maxDetails      = 10
 	maxDetailKey    = 128
 	maxDetailValue  = 1024
@@ -92,13 +103,19 @@ const minute = int64(time.Minute)
 // Service is the state of all jobs of one account. It is not safe for
 // concurrent use.
 type Service struct {
-	cfg      Config
-	agenda   *agenda.Agenda
-	jobs     map[string]*job
-	order    []*job // by creation
-	things   map[string]*thing
-	seq      uint64 // of executions
-	changes  uint64 // of job and execution states
+	cfg     Config
+	agenda  *agenda.Agenda
+	jobs    map[string]*job
+	order   []*job // by creation
+	things  map[string]*thing
+	seq     uint64 // of executions
+	changes uint64 // of job and execution states
+	timed   int    // jobs with a schedulingConfig
+	told    uint64 // events
+
+	jobEvents, executionEvents bool
+	events                     []Event
+
 	notes    []Notification
 	spare    []Notification // the slice handed out last
 	watchers []*job         // CONTINUOUS and IN_PROGRESS, by creation
@@ -135,6 +152,14 @@ func (s *Service) NextWake() (time.Time, bool) {
 
 // Wake does everything that is due at now.
 func (s *Service) Wake(now time.Time) { s.agenda.Run(now.UnixNano()) }
+
+// shown is how many pending executions an answer lists at most.
+func (s *Service) shown() int {
+	if s.timed > 0 {
+		return maxPendingShown + 5
+	}
+	return maxPendingShown
+}
 
 // head is $next, nil when nothing is pending.
 func (t *thing) head() *execution {

@@ -59,6 +59,7 @@ func (s *Status) UnmarshalText(b []byte) error {
 
 // States of a job and choices of its target selection, as the API spells them.
 const (
+	JobScheduled          = "SCHEDULED"
 	JobInProgress         = "IN_PROGRESS"
 	JobCanceled           = "CANCELED"
 	JobCompleted          = "COMPLETED"
@@ -81,6 +82,7 @@ type CreateJobRequest struct {
 	AbortConfig                *AbortConfig        `json:"abortConfig,omitempty"`
 	TimeoutConfig              *TimeoutConfig      `json:"timeoutConfig,omitempty"`
 	JobExecutionsRetryConfig   *RetryConfig        `json:"jobExecutionsRetryConfig,omitempty"`
+	SchedulingConfig           *SchedulingConfig   `json:"schedulingConfig,omitempty"`
 }
 
 // JobResponse answers CreateJob, CancelJob and AssociateTargetsWithJob.
@@ -162,6 +164,8 @@ type Job struct {
 	AbortConfig                *AbortConfig        `json:"abortConfig,omitempty"`
 	TimeoutConfig              *TimeoutConfig      `json:"timeoutConfig,omitempty"`
 	JobExecutionsRetryConfig   *RetryConfig        `json:"jobExecutionsRetryConfig,omitempty"`
+	SchedulingConfig           *SchedulingConfig   `json:"schedulingConfig,omitempty"`
+	ScheduledJobRollouts       []ScheduledRollout  `json:"scheduledJobRollouts,omitempty"`
 	CreatedAt                  aws.Timestamp       `json:"createdAt"`
 	LastUpdatedAt              aws.Timestamp       `json:"lastUpdatedAt"`
 	CompletedAt                aws.Timestamp       `json:"completedAt,omitzero"`

@@ -172,7 +172,7 @@ func (s *Service) appendRows(b []byte, t *thing, st Status) []byte {
 	}
 	first := true
 	for i, e := range t.pending {
-		if i >= maxPendingShown {
+		if i >= s.shown() {
 			break
 		}
 		if e.status == st {

@@ -30,7 +30,7 @@ const (
 	MaxBitmap     = 12288 // bytes
 	MaxPerRequest = 131072
 	maxToken      = 64
-	maxFiles      = 50
+	maxFiles      = 50 // without Limit
 )
 
 // Object is one version of an object of a bucket.
@@ -120,17 +120,25 @@ type Service struct {
 	messages map[messageKey][]byte
 	held     int // bytes of messages
 	probe    func(Location) error
+	limit    int // streams, 0 = none
+	perEach  int // files of one, 0 = none
 }
 
 // New returns a service without streams.
 func New(realm aws.Realm, source Source, sw Switches) *Service {
 	return &Service{realm: realm, source: source, switches: sw, streams: map[string]*stream{}, objects: map[Location]*content{},
-		requests: map[string]*request{}, messages: map[messageKey][]byte{}}
+		requests: map[string]*request{}, messages: map[messageKey][]byte{}, perEach: maxFiles}
 }
 
+// Limit bounds the number of streams and of files of one stream; 0 is no bound.
+func (s *Service) Limit(streams, files int) { s.limit, s.perEach = streams, files }
+
 func (s *Service) files(list []File) ([]file, error) {
-	if len(list) == 0 || len(list) > maxFiles {
-		return nil, aws.InvalidRequest.Because("files: want 1 to %d", maxFiles)
+	switch {
+	case len(list) == 0:
+		return nil, aws.InvalidRequest.Because("files: at least one is required")
+	case s.perEach > 0 && len(list) > s.perEach:
+		return nil, aws.LimitExceeded.Because("files: %d, the limit is %d", len(list), s.perEach)
 	}
 	out := make([]file, 0, len(list))
 	for _, f := range list {
@@ -170,6 +178,9 @@ func (s *Service) CreateStream(now time.Time, req CreateRequest) (Response, erro
 	arn := s.realm.ARN("stream", req.StreamID)
 	if s.streams[req.StreamID] != nil {
 		return Response{}, aws.Exists("Stream", req.StreamID, arn)
+	}
+	if s.limit > 0 && len(s.order) >= s.limit {
+		return Response{}, aws.LimitExceeded.Because("%d streams exist already.", len(s.order))
 	}
 	files, err := s.files(req.Files)
 	if err != nil {
