@@ -46,6 +46,6 @@ func main() {
 func run(ctx context.Context, sc *scenario.Scenario, opt cli.RunOptions) (*report.Result, error) {
 	return sim.Run(ctx, sc, sim.Options{
 		Mode: opt.Mode, Workers: opt.Workers, Until: opt.Until, Timeout: opt.Timeout,
-		Progress: opt.Progress, Trace: opt.Trace, Version: opt.Version, Detail: opt.Detail,
+		Progress: opt.Progress, Trace: opt.Trace, Version: opt.Version, Detail: opt.Detail, Dumps: opt.Dumps,
 	})
 }

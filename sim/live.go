@@ -55,7 +55,11 @@ func runLive(ctx context.Context, sc *scenario.Scenario, opt Options) (*report.R
 		return nil, err
 	}
 	w.ctx = ctx
-	return w.run(ctx)
+	res, err := w.run(ctx)
+	if err != nil {
+		return res, err
+	}
+	return res, w.dump(opt.Dumps)
 }
 
 // enoughFiles refuses a fleet whose sockets would exceed the limit of the process.

@@ -149,15 +149,10 @@ func (o *operator) measured(u *report.Updates) *check.Samples {
 		}
 	}
 	slices.Sort(ends)
-	quantile := func(percent int) *float64 {
-		need := (targeted*percent + 99) / 100
-		if targeted == 0 || need > len(ends) {
-			return nil
-		}
-		t := (ends[max(need, 1)-1] - first).Seconds()
-		return &t
+	for i := range ends {
+		ends[i] -= first
 	}
-	u.TimeTo50, u.TimeTo90, u.TimeTo99 = quantile(50), quantile(90), quantile(99)
+	u.TimeTo50, u.TimeTo90, u.TimeTo99 = share(ends, targeted, 50), share(ends, targeted, 90), share(ends, targeted, 99)
 	return s
 }
 

@@ -103,15 +103,11 @@ func (w *world) result() *report.Result {
 	for i := range w.sc.Attacks {
 		r.Attacks = append(r.Attacks, w.env.Attacks[w.sc.Attacks[i].Name])
 	}
-	r.Resets = map[string]int{}
-	for _, sh := range w.shards {
-		for i, n := range sh.resets {
-			if n > 0 {
-				r.Resets[resetNames[i]] += n
-			}
-		}
-	}
+	r.Resets = w.resets()
 	r.Notes, r.Steps = op.notes, op.steps
+	if w.traceErr != nil {
+		r.Notes = append(r.Notes, "the trace is incomplete: "+w.traceErr.Error())
+	}
 	r.CostUSD = op.bill(w.now, r.Jobs)
 	if w.detail != nil {
 		w.detail.sample(w, w.now)
@@ -120,11 +116,7 @@ func (w *world) result() *report.Result {
 	if w.opt.Mode != Live { // what happens on sockets happens once
 		r.TraceHash = w.traceHash()
 	}
-	w.measure()
-	r.Memory = report.Memory{PeakRSSBytes: peakRSS()}
-	if n := uint64(len(w.devs)); n > 0 && w.peak > w.baseline {
-		r.Memory.BytesPerDevice = (w.peak - w.baseline) / n
-	}
+	r.Memory = w.memory()
 	switch w.stopped {
 	case stopUntil, stopTimeout:
 		r.Verdict = report.VerdictInconclusive
@@ -135,6 +127,29 @@ func (w *world) result() *report.Result {
 	r.Normalize()
 	r.WallSeconds = time.Since(w.started).Seconds() //nolint:forbidigo // for the reader, not for the trace
 	return r
+}
+
+// resets counts the resets of all devices by their reason.
+func (w *world) resets() map[string]int {
+	out := map[string]int{}
+	for _, sh := range w.shards {
+		for i, n := range sh.resets {
+			if n > 0 {
+				out[resetNames[i]] += n
+			}
+		}
+	}
+	return out
+}
+
+// memory is what the process has used.
+func (w *world) memory() report.Memory {
+	w.measure()
+	m := report.Memory{PeakRSSBytes: peakRSS()}
+	if n := uint64(len(w.devs)); n > 0 && w.peak > w.baseline {
+		m.BytesPerDevice = (w.peak - w.baseline) / n
+	}
+	return m
 }
 
 // ran is when a device last started an image of a version.

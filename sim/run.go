@@ -32,6 +32,7 @@ type Options struct {
 	Trace    io.Writer             // one line per thing a device does, nil: none
 	Version  string                // of otasim, for the result
 	Detail   bool                  // collect what charts are drawn from
+	Dumps    map[string]string     // file by thing: its flash at the end; with variants, of the last one
 
 	direct bool // step devices without goroutines (tests)
 	noMemo bool // compute every digest and signature anew (tests)
@@ -111,5 +112,9 @@ func runOne(ctx context.Context, sc *scenario.Scenario, opt Options) (*report.Re
 		return nil, err
 	}
 	defer w.close()
-	return w.run(ctx)
+	res, err := w.run(ctx)
+	if err != nil {
+		return res, err
+	}
+	return res, w.dump(opt.Dumps)
 }

@@ -47,7 +47,6 @@ func (w *world) writeTrace() {
 	for _, l := range all {
 		if _, err := fmt.Fprintf(w.opt.Trace, "%14.6f %s\n", l.at.Seconds(), l.text); err != nil && w.traceErr == nil {
 			w.traceErr = err
-			w.side.op.notes = append(w.side.op.notes, "the trace is incomplete: "+err.Error())
 		}
 	}
 }

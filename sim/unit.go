@@ -22,11 +22,19 @@ type unit struct {
 	lock   *sync.Mutex // of the shard
 	client *live.Client
 	box    mailbox
+	watch  watcher // nil: nobody
 
 	// Guarded by lock.
 	returns time.Duration // when mains power returns
 	next    time.Duration // when something is due while it rests
 	resting bool
+}
+
+// watcher is told what a device says and hears on its connection, on the device's
+// goroutine.
+type watcher interface {
+	said(u *unit, op *device.NetOp)
+	heard(u *unit, ev *device.Event)
 }
 
 // mail is what comes to a device from outside.
@@ -90,12 +98,18 @@ func (u *unit) rests(now time.Duration) bool {
 
 func (u *unit) run(ctx context.Context) {
 	defer u.client.Close()
+	if u.watch != nil {
+		defer u.client.Leave()
+	}
 	for ctx.Err() == nil {
 		if busy := u.busyUntil(); u.w.clock.Now() < busy {
 			u.w.clock.Wait(ctx, busy, nil)
 			continue
 		}
 		if m, ok := u.box.take(); ok {
+			if u.watch != nil && m.kind == msgFrame {
+				u.watch.heard(u, &m.event)
+			}
 			u.mail(ctx, m)
 			continue
 		}
@@ -206,6 +220,9 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 	for i := range ops {
 		if !u.w.clock.Wait(ctx, ops[i].At, nil) {
 			return
+		}
+		if u.watch != nil {
+			u.watch.said(u, &ops[i])
 		}
 		u.client.Do(ops[i])
 	}

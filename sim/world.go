@@ -12,7 +12,9 @@ import (
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/fault"
 	"github.com/otasim/otasim/sim/kernel"
@@ -103,6 +105,9 @@ func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
 		return nil, err
 	}
+	if err := w.fleet.hasThings(opt.Dumps); err != nil {
+		return nil, err
+	}
 	w.devs = make([]actor, len(w.fleet.things))
 	if opt.Detail {
 		w.detail = newDetail(len(w.devs))
@@ -156,20 +161,15 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 // the judge.
 func (w *world) furnish() error {
 	w.side.cloud = w.side.op.cloud
+	identities, err := w.side.op.enroll(w.sc.Devices())
+	if err != nil {
+		return err
+	}
 	catalogue, err := behaviours(w.fleet.images, w.side.op.signer)
 	if err != nil {
 		return err
 	}
-	for _, sh := range w.shards {
-		store := flashmodel.NewStore()
-		store.DisableMemo, store.FreshSlices = w.opt.noMemo, w.opt.Mode == Live
-		hooks := &device.Hooks{Point: sh.reached}
-		if w.opt.Trace != nil {
-			hooks.Trace = sh.console
-		}
-		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
-	}
-	if err := w.populate(); err != nil {
+	if err := w.populate(identities, catalogue); err != nil {
 		return err
 	}
 	w.planFaults()
@@ -195,11 +195,16 @@ func shardOf(devices, workers int) func(int32) int {
 // cloudShare is how many devices another shard gets for each one of shard 0.
 const cloudShare = 3
 
-// populate makes the devices that exist at t = 0, each shard its own.
-func (w *world) populate() error {
-	identities, err := w.side.op.enroll(w.sc.Devices())
-	if err != nil {
-		return err
+// populate makes the devices that have an identity, each shard its own.
+func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogue) (err error) {
+	for _, sh := range w.shards {
+		store := flashmodel.NewStore()
+		store.DisableMemo, store.FreshSlices = w.opt.noMemo, w.opt.Mode == Live
+		hooks := &device.Hooks{Point: sh.reached}
+		if w.opt.Trace != nil {
+			hooks.Trace = sh.console
+		}
+		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
 	}
 	done := make(chan error, len(w.shards))
 	for s, sh := range w.shards {

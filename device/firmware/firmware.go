@@ -3,7 +3,8 @@
 //
 // An image is only bytes to the boot loader. What its program would do is looked up in a Catalogue by the SHA-256 of
 // the image as read from the device's own flash: header to checksum, the value an ESP32 image carries as its last 32
-// bytes. Images the catalogue does not know pass their self-test and have the version of their descriptor.
+// bytes. Images the catalogue does not know pass their self-test and have the version of their descriptor, unless it has
+// a behaviour for all others.
 package firmware
 
 import (
@@ -52,6 +53,7 @@ type Behaviour struct {
 
 // Catalogue knows what images do. It must not change while devices use it.
 type Catalogue struct {
+	Others *Behaviour // what images do that were not added; nil: pass, with the version of their descriptor
 	byHash map[[32]byte]*Behaviour
 }
 
@@ -83,6 +85,9 @@ func (c *Catalogue) Lookup(sum [32]byte) *Behaviour {
 	if c != nil {
 		if b, ok := c.byHash[sum]; ok {
 			return b
+		}
+		if c.Others != nil {
+			return c.Others
 		}
 	}
 	return &unknown

@@ -20,7 +20,7 @@ var statuses = map[int]string{
 	ExitInternal:     "A fault of otasim itself, not of the scenario or of the simulated system. Please report it with the scenario file and the seed.",
 	ExitUsage:        "A wrong flag or argument, or a --set path that names nothing in the scenario.",
 	ExitInvalid:      "A scenario file has mistakes; each was printed with its place. Nothing was run.",
-	ExitEnvironment:  "Something around otasim is missing: a port is in use, a file cannot be written, a file exists already.",
+	ExitEnvironment:  "Something around otasim is missing: a port is in use, a file cannot be written, a file exists already, an endpoint or a certificate cannot be used.",
 	ExitNothing:      "Nothing was selected: the folder has no scenario file.",
 	ExitInconclusive: "--until or --timeout came before the verdict, so what must hold at the end could not be judged. Reaching the scenario's own duration is not this.",
 	ExitFailed: "An assertion, an invariant or a threshold failed, or a fault never struck. verdict in the result says which kind:\n" +

@@ -48,7 +48,8 @@ type RunOptions struct {
 	Progress func(report.Progress) // nil: not wanted
 	Trace    io.Writer             // nil: not wanted
 	Version  string
-	Detail   bool // collect what charts are drawn from
+	Detail   bool              // collect what charts are drawn from
+	Dumps    map[string]string // file by thing: its flash at the end
 }
 
 // Runner runs one scenario. It returns a result whenever there is one, also with an error and when ctx ends.
@@ -139,7 +140,7 @@ byte-accurate flash, in virtual time and reproducible from a seed.`,
 		return usage("--color %s: one of auto, always, never", c.color)
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(c.runCommand(), c.validateCommand(), c.initCommand(), c.schemaCommand(), c.explainCommand(), c.flashCommand(), c.imageCommand(), c.serveCommand(), c.reportCommand(), c.versionCommand())
+	root.AddCommand(c.runCommand(), c.validateCommand(), c.initCommand(), c.schemaCommand(), c.explainCommand(), c.flashCommand(), c.imageCommand(), c.serveCommand(), c.fleetCommand(), c.reportCommand(), c.versionCommand())
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	root.Args = func(cmd *cobra.Command, args []string) error {

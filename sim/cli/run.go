@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/otasim/otasim/sim"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -32,12 +33,14 @@ type runFlags struct {
 	workers   int
 	json      bool
 	out       []string
+	dumps     []string
 	until     string
 	timeout   string
 	quiet     bool
 	untilD    time.Duration
 	timeoutD  time.Duration
 	seedValue *uint64
+	dumpFiles map[string]string
 }
 
 func (c *command) runCommand() *cobra.Command {
@@ -70,6 +73,7 @@ Exit status: 0 passed, 2 usage, 3 an invalid file, 4 environment, 97 inconclusiv
 	fl.IntVar(&f.workers, "workers", 0, "threads; the result does not depend on it (default: cores)")
 	fl.BoolVar(&f.json, "json", false, "write the result document to standard output")
 	fl.StringArrayVar(&f.out, "out", nil, "write KIND=TARGET: json, junit, html, csv, trace, dir; - is standard output (repeatable)")
+	fl.StringArrayVar(&f.dumps, "dump", nil, "write the flash of a device at the end: THING=FILE (repeatable)")
 	fl.StringVar(&f.until, "until", "", "stop at this virtual time")
 	fl.StringVar(&f.timeout, "timeout", "", "stop after this much wall time")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress, no summary")
@@ -110,6 +114,10 @@ func (f *runFlags) check() error {
 			return usage("--%s %s: expected a duration such as 90s or 1h30m", d.name, d.text)
 		}
 		*d.to = v
+	}
+	var err error
+	if f.dumpFiles, err = parseDumps(f.dumps); err != nil {
+		return err
 	}
 	if f.devices < 0 {
 		return usage("--devices %d: at least 1", f.devices)
@@ -192,7 +200,7 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 
 // runOne runs a scenario with its progress on standard error.
 func (c *command) runOne(ctx context.Context, sc *scenario.Scenario, f *runFlags, trace io.Writer, detail bool) (*report.Result, error) {
-	opt := RunOptions{Mode: f.mode, Workers: f.workers, Until: f.untilD, Timeout: f.timeoutD, Version: Version, Detail: detail}
+	opt := RunOptions{Mode: f.mode, Workers: f.workers, Until: f.untilD, Timeout: f.timeoutD, Version: Version, Detail: detail, Dumps: f.dumpFiles}
 	if trace != nil {
 		opt.Trace = trace
 	}
@@ -208,6 +216,9 @@ func (c *command) runOne(ctx context.Context, sc *scenario.Scenario, f *runFlags
 // status turns verdicts into the exit status: the simulator's own fault first, then an interruption, then the worst verdict.
 func (c *command) status(ctx context.Context, results []*report.Result, internal error, silent bool) error {
 	if internal != nil {
+		if errors.Is(internal, sim.ErrThing) {
+			return &exit{status: ExitUsage, text: "--dump: " + internal.Error()}
+		}
 		var environment interface{ Environment() bool }
 		if errors.As(internal, &environment) && environment.Environment() {
 			return &exit{status: ExitEnvironment, text: internal.Error()}

@@ -31,11 +31,16 @@ const (
 // Endpoint is where devices connect, and what they need to know besides what is in
 // their flash.
 type Endpoint struct {
-	Address string // of the socket
-	Host    string // that the server's certificate must carry
+	Address string   // of the socket
+	Host    string   // that the server's certificate must carry
+	ALPN    []string // protocols to ask for, nil: none
 	Epoch   time.Time
 	Clock   *Clock
+	Carried *Carried // counts, nil: nobody asks
 }
+
+// Carried counts bytes above TLS, in both directions.
+type Carried struct{ In, Out atomic.Uint64 }
 
 // A Client is the MQTT side of one device: it turns network operations into calls of
 // paho, and what paho calls back into events. Each connection is a new paho client,
@@ -68,7 +73,7 @@ func (c *Client) Connection() uint32 { return c.gen }
 func (c *Client) Do(op device.NetOp) {
 	if op.Kind == device.OpConnect {
 		c.Cut()
-		s := &session{to: c.to, connect: op, ready: make(chan struct{}, 1), up: make(chan struct{})}
+		s := &session{to: c.to, connect: op, ready: make(chan struct{}, 1), up: make(chan struct{}), over: make(chan struct{})}
 		var ctx context.Context
 		ctx, s.abort = context.WithCancel(c.all)
 		gen := c.gen
@@ -99,6 +104,33 @@ func (c *Client) Close() {
 	c.running.Wait()
 }
 
+// leaveTimeout bounds an orderly end, in wall time.
+const leaveTimeout = 2 * time.Second
+
+// Leave ends the connection with a DISCONNECT, if there is one, and waits until that
+// has left or took too long.
+func (c *Client) Leave() {
+	s := c.now
+	if s == nil {
+		return
+	}
+	c.gen++
+	c.now = nil
+	select {
+	case <-s.up:
+	default:
+		s.abort()
+		return
+	}
+	s.push(device.NetOp{Kind: device.OpDisconnect})
+	t := time.NewTimer(leaveTimeout)
+	defer t.Stop()
+	select {
+	case <-s.over:
+	case <-t.C:
+	}
+}
+
 // session is one connection: an attempt, then operations in order, until it ends.
 type session struct {
 	to      Endpoint
@@ -106,6 +138,7 @@ type session struct {
 	abort   context.CancelFunc // resets the socket
 	connect device.NetOp
 	up      chan struct{} // closed when Connected was posted
+	over    chan struct{} // closed when nothing of the session runs
 	acks    sync.WaitGroup
 	mute    atomic.Bool // the device is gone: no DISCONNECT
 
@@ -148,6 +181,7 @@ func (s *session) cut() {
 }
 
 func (s *session) run(ctx context.Context) {
+	defer close(s.over)
 	defer s.abort()
 	config, err := s.tls()
 	if err != nil {
@@ -223,22 +257,35 @@ func (s *session) dial(ctx context.Context, config *tls.Config) (net.Conn, error
 		_ = raw.Close()
 		return nil, err
 	}
-	return &wire{conn, raw, &s.mute}, nil
+	return &wire{conn, raw, &s.mute, s.to.Carried}, nil
 }
 
 // wire is a connection as paho sees it. Once its device is gone it sends no
 // farewell, neither MQTT's nor that of TLS.
 type wire struct {
 	*tls.Conn
-	raw  net.Conn
-	mute *atomic.Bool
+	raw     net.Conn
+	mute    *atomic.Bool
+	carried *Carried
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.carried != nil {
+		w.carried.Out.Add(uint64(n))
+	}
+	return n, err
 }
 
 func (w *wire) Write(b []byte) (int, error) {
 	if w.mute.Load() && len(b) > 0 && b[0]>>4 == protocol.Disconnect {
 		return len(b), nil
 	}
-	return w.Conn.Write(b)
+	n, err := w.Conn.Write(b)
+	if w.carried != nil {
+		w.carried.In.Add(uint64(n))
+	}
+	return n, err
 }
 
 func (w *wire) Close() error {
@@ -281,10 +328,11 @@ func (s *session) do(ctx context.Context, client paho.Client, op device.NetOp) {
 	})
 }
 
-// tls makes the configuration of the handshake from what the device read from its
-// flash.
-func (s *session) tls() (*tls.Config, error) {
-	op := &s.connect
+func (s *session) tls() (*tls.Config, error) { return s.to.TLS(&s.connect) }
+
+// TLS makes the configuration of the handshake from what the device read from its
+// flash for OpConnect.
+func (to *Endpoint) TLS(op *device.NetOp) (*tls.Config, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(encoded(op.CA, "CERTIFICATE")) {
 		return nil, errors.New("root certificate in flash: malformed")
@@ -294,10 +342,10 @@ func (s *session) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("device certificate and key in flash: %w", err)
 	}
 	return &tls.Config{
-		RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: s.to.Host,
+		RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: to.Host, NextProtos: to.ALPN,
 		CurvePreferences: []tls.CurveID{tls.CurveP256},
 		MinVersion:       tls.VersionTLS12, MaxVersion: tls.VersionTLS12, // what the TLS stack of the firmware speaks
-		Time: func() time.Time { return s.to.Epoch.Add(s.to.Clock.Now()) },
+		Time: func() time.Time { return to.Epoch.Add(to.Clock.Now()) },
 	}, nil
 }
 

@@ -118,6 +118,9 @@ func bar(share float64, width int) string {
 
 func (p Progress) counts() string {
 	text := Thousands(p.Devices) + " devices"
+	if p.Connected > 0 {
+		text += "   connected " + Thousands(p.Connected)
+	}
 	if s := sentence(p.Executions, ""); s != "" {
 		text += "   " + s
 	}

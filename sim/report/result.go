@@ -251,6 +251,7 @@ type Progress struct {
 	Events     uint64         // so far
 	Devices    int            //
 	Powered    int            //
+	Connected  int            // of an external fleet; 0: nobody counts
 	Executions map[string]int // all jobs together, by status
 	RolledBack int
 	Bricked    int

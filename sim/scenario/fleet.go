@@ -80,15 +80,20 @@ func inheritKeys(v, d reflect.Value) {
 // flashSizes are esptool's names.
 var flashSizes = map[string]uint32{"2MB": 2 << 20, "4MB": 4 << 20, "8MB": 8 << 20, "16MB": 16 << 20}
 
-// device builds the settings of one group; g is nil for fleet.defaults, which may be incomplete.
-func (b *builder) device(f *file.Device, g *file.Group) Device {
-	d := Device{
+// DefaultDevice is a device about which nothing is said; it has no firmware yet.
+func DefaultDevice() Device {
+	return Device{
 		Target: "esp32", Flash: Flash{Size: 4 << 20, Mode: "dio", Freq: "40m"}, Partitions: "partitions_two_ota_large.csv",
 		Bootloader: "afr-2022", Network: DefaultNetwork, Agent: "ota-main",
 		Sdkconfig: Sdkconfig{Rollback: true, SecVerBits: 32, PartitionTableOffset: partition.DefaultOffset, PartitionTableMD5: true},
-		Firmware:  f.Firmware.Value, EFuseSecureVersion: uint32(f.EfuseSecureVersion.Value), EFuseVersionSet: f.EfuseSecureVersion.Node != nil,
-		StartFrom: f.Start.From, StartTo: f.Start.To,
 	}
+}
+
+// device builds the settings of one group; g is nil for fleet.defaults, which may be incomplete.
+func (b *builder) device(f *file.Device, g *file.Group) Device {
+	d := DefaultDevice()
+	d.Firmware, d.EFuseSecureVersion, d.EFuseVersionSet = f.Firmware.Value, uint32(f.EfuseSecureVersion.Value), f.EfuseSecureVersion.Node != nil
+	d.StartFrom, d.StartTo = f.Start.From, f.Start.To
 	set := func(to *string, from file.String) {
 		if from.Node != nil {
 			*to = from.Value
