@@ -33,6 +33,7 @@ import (
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
+	"github.com/otasim/otasim/cloud/shadow"
 	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
 )
@@ -70,9 +71,9 @@ type Config struct {
 	// ServeS3 puts the bucket behind a listener and says how to reach it; nil:
 	// requests reach it without a socket.
 	ServeS3 func(h http.Handler) (endpoint string, through http.RoundTripper, err error)
-	// StepTime, SigningTime and DeletionTime are the durations of background
-	// steps; defaults 1 s, 2 s and 1 s.
-	StepTime, SigningTime, DeletionTime time.Duration
+	// StepTime, SigningTime, DeletionTime and IndexingTime are the durations of
+	// background steps; defaults 1 s, 2 s, 1 s and 1 s.
+	StepTime, SigningTime, DeletionTime, IndexingTime time.Duration
 	// Presign turns the S3 URL of a placeholder in a job document into one that
 	// a device can get until it expires; nil leaves placeholders in place.
 	Presign func(now time.Time, url string, expires time.Duration) (string, error)
@@ -93,6 +94,8 @@ type Cloud struct {
 	jobs     *jobs.Service
 	ota      *ota.Service
 	broker   *broker.Broker
+	shadows  shadow.Service
+	indexing indexing
 	chain    [][]byte
 	metered  bool
 	rates    map[quota.Name]*quota.Rate
@@ -133,6 +136,7 @@ func New(cfg Config) (*Cloud, error) {
 	def(&cfg.StepTime, time.Second)
 	def(&cfg.SigningTime, 2*time.Second)
 	def(&cfg.DeletionTime, time.Second)
+	def(&cfg.IndexingTime, time.Second)
 	seed := aws.Seed(cfg.Seed)
 	c := &Cloud{cfg: cfg, realm: aws.Realm{Region: cfg.Region, Account: cfg.Account}, metered: cfg.Metered, rates: map[quota.Name]*quota.Rate{}, calls: map[string]*quota.Rate{}}
 	var err error
@@ -143,6 +147,7 @@ func New(cfg Config) (*Cloud, error) {
 		return nil, err
 	}
 	c.registry = registry.New(c.realm, seed.Sub("registry"))
+	c.registry.IndexShadows(&c.shadows)
 	c.bucket = bucket.New(c.realm, seed.Sub("bucket"), cfg.Epoch)
 	if cfg.ServeS3 != nil {
 		endpoint, through, err := cfg.ServeS3(c.bucket.Handler())
@@ -271,6 +276,21 @@ func (s services) Streams(out []broker.Reply, now int64, thing, name, rest strin
 	return s.c.streams.Handle(out, name, rest, payload)
 }
 
+// Shadow answers a shadow request and announces what followed from it. The
+// answer is the first reply.
+func (s services) Shadow(now time.Time, thing, name, op, prefix string, payload []byte) broker.Reply {
+	out, changed := s.c.shadows.Handle(now, thing, name, op, payload, func(topic string) bool {
+		return s.c.cfg.External || s.c.broker.Listening(prefix+topic)
+	})
+	if changed {
+		s.c.touched(now, thing)
+	}
+	for _, a := range out[1:] {
+		s.c.send(now, prefix+a.Topic, a.Payload)
+	}
+	return broker.Reply{Topic: out[0].Topic, Payload: out[0].Payload}
+}
+
 // rate is the token bucket of a quota.
 func (c *Cloud) rate(n quota.Name) *quota.Rate {
 	r := c.rates[n]
@@ -306,7 +326,7 @@ func (c *Cloud) admit(now time.Time, operation string) error {
 
 // admitted are the operations whose methods refuse by themselves.
 var admitted = map[string]bool{
-	"CreateThing": true, "DescribeThing": true, "UpdateThing": true, "CreateThingGroup": true, "AddThingToThingGroup": true,
+	"CreateThing": true, "DescribeThing": true, "UpdateThing": true, "CreateThingGroup": true, "CreateDynamicThingGroup": true, "AddThingToThingGroup": true,
 	"UpdateThingGroupsForThing": true, "AttachPolicy": true, "CreateJob": true, "CreateOTAUpdate": true, "GetOTAUpdate": true, "DeleteOTAUpdate": true,
 }
 

@@ -122,11 +122,29 @@ func (c *Cloud) Handle(now time.Time, clientID, topic string, payload []byte) (o
 			}
 			out = append(out, d)
 		}
+	case rules.Shadow:
+		r := services{c}.Shadow(now, thing, name, rest, prefix, payload)
+		out = append(out, Delivery{Topic: prefix + r.Topic, Payload: r.Payload, QoS: 1})
 	default:
 		return nil, use == rules.Forbidden
 	}
 	c.flush(now)
 	return out, true
+}
+
+// Changes reports whether a client's message on a reserved topic has changed the
+// cloud, given the answers of Handle.
+func Changes(topic string, answers []Delivery) bool {
+	if len(answers) != 1 || !strings.HasSuffix(answers[0].Topic, "/accepted") {
+		return false
+	}
+	switch use, _, _, rest := rules.Classify(topic); use {
+	case rules.Jobs:
+		return rest == "start-next" || strings.HasSuffix(rest, "/update")
+	case rules.Shadow:
+		return rest != "get"
+	}
+	return false
 }
 
 // Deliveries hands out the notifications since the last call, in order.

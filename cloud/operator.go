@@ -39,7 +39,11 @@ func (c *Cloud) CreateThing(now time.Time, name, typeName string, attributes map
 	if err := c.admit(now, "CreateThing"); err != nil {
 		return registry.ThingDescription{}, err
 	}
-	return c.registry.CreateThing(name, typeName, attributes)
+	d, err := c.registry.CreateThing(name, typeName, attributes)
+	if err == nil {
+		c.touched(now, name)
+	}
+	return d, err
 }
 
 // DescribeThing tells about a thing.
@@ -55,7 +59,11 @@ func (c *Cloud) UpdateThing(now time.Time, name string, u registry.ThingUpdate) 
 	if err := c.admit(now, "UpdateThing"); err != nil {
 		return err
 	}
-	return c.registry.UpdateThing(name, u)
+	err := c.registry.UpdateThing(name, u)
+	if err == nil {
+		c.touched(now, name)
+	}
+	return err
 }
 
 // DeleteThing removes a thing without principals; its executions are REMOVED.
@@ -90,6 +98,7 @@ func (c *Cloud) CreateThingGroup(now time.Time, r registry.CreateThingGroupReque
 func (c *Cloud) DeleteThingGroup(now time.Time, name string) error {
 	left, err := c.registry.DeleteThingGroup(name)
 	for _, thing := range left {
+		c.touched(now, thing)
 		c.jobs.MembershipChanged(now, thing)
 	}
 	c.flush(now)
@@ -104,6 +113,7 @@ func (c *Cloud) AddThingToThingGroup(now time.Time, thing, group string) error {
 	if err := c.registry.AddThingToThingGroup(thing, group); err != nil {
 		return err
 	}
+	c.touched(now, thing)
 	c.jobs.MembershipChanged(now, thing)
 	c.flush(now)
 	return nil
@@ -114,20 +124,23 @@ func (c *Cloud) RemoveThingFromThingGroup(now time.Time, thing, group string) er
 	if err := c.registry.RemoveThingFromThingGroup(thing, group); err != nil {
 		return err
 	}
+	c.touched(now, thing)
 	c.jobs.MembershipChanged(now, thing)
 	c.flush(now)
 	return nil
 }
 
 // UpdateThingGroupsForThing takes a thing out of groups and puts it into others:
-// all of it or, with an error, nothing.
-func (c *Cloud) UpdateThingGroupsForThing(now time.Time, thing string, add, remove []string) error {
+// all of it or, with an error, nothing. With override it leaves dynamic groups if
+// it would be in too many.
+func (c *Cloud) UpdateThingGroupsForThing(now time.Time, thing string, add, remove []string, override bool) error {
 	if err := c.admit(now, "UpdateThingGroupsForThing"); err != nil {
 		return err
 	}
-	if err := c.registry.UpdateThingGroupsForThing(thing, add, remove); err != nil {
+	if err := c.registry.UpdateThingGroupsForThing(thing, add, remove, override); err != nil {
 		return err
 	}
+	c.touched(now, thing)
 	c.jobs.MembershipChanged(now, thing)
 	c.flush(now)
 	return nil

@@ -49,6 +49,9 @@ func identify(r *http.Request, sig sigv4.Signature) string {
 	if r.Header.Get("X-Amz-Target") != "" {
 		return ACM
 	}
+	if _, ok := match("/things/{thing}/shadow", strings.Split(strings.TrimPrefix(sigv4.RawPath(r), "/"), "/")); ok {
+		return IoTData
+	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(sigv4.RawPath(r), "/"), "/")
 	if service, ok := owner[first]; ok {
 		return service
@@ -79,6 +82,13 @@ func (o *operation) permitted(q *request) error {
 		return q.c.AuthorizeCertificate(q.now, q.call.Chain, "", "iot:Publish", "topic", topic)
 	}
 	thing := q.params["thing"]
+	if o.isShadow() {
+		resource := thing
+		if name := q.query.Get("name"); name != "" {
+			resource += "/" + name
+		}
+		return q.c.AuthorizeCertificate(q.now, q.call.Chain, thing, "iot:"+o.name, "thing", resource)
+	}
 	return q.c.AuthorizeCertificate(q.now, q.call.Chain, thing, "iotjobsdata:"+o.name, "thing", thing)
 }
 

@@ -168,6 +168,37 @@ func TestClientCertificate(t *testing.T) {
 	require.Equal(t, "mine/a", d[0].Topic)
 }
 
+// Devices reach their shadows over HTTPS as their policies allow; the path tells
+// the service.
+func TestShadowByCertificate(t *testing.T) {
+	f := newFixture(t, nil)
+	der, _, err := f.core.c.PKI().Device("t1")
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	registered, err := f.core.c.RegisterCertificateWithoutCA(epoch, der, "ACTIVE")
+	require.NoError(t, err)
+	_, err = f.core.c.CreatePolicy(epoch, "p", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iot:GetThingShadow","iot:UpdateThingShadow"],
+		"Resource":["arn:aws:iot:us-east-1:123456789012:thing/t1","arn:aws:iot:us-east-1:123456789012:thing/t1/fw"]}]}`)
+	require.NoError(t, err)
+	require.NoError(t, f.core.c.AttachPolicy(epoch, "p", registered.CertificateARN))
+	for _, tc := range []struct {
+		method, target string
+		status         int
+	}{
+		{"POST", "/things/t1/shadow", 200}, {"GET", "/things/t1/shadow", 200}, {"DELETE", "/things/t1/shadow", 403}, {"POST", "/things/t1/shadow?name=fw", 200},
+		{"POST", "/things/t1/shadow?name=other", 403}, {"GET", "/things/t2/shadow", 403}, {"GET", "/api/things/shadow/ListNamedShadowsForThing/t1", 403},
+	} {
+		body := ""
+		if tc.method == "POST" {
+			body = `{"state":{"reported":{"v":1}}}`
+		}
+		r := f.request(tc.method, tc.target, body)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+		require.Equal(t, tc.status, f.do(r).StatusCode, "%s %s", tc.method, tc.target)
+	}
+}
+
 func FuzzHandler(f *testing.F) {
 	for service, list := range operations {
 		for _, o := range list {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"strings"
+	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/registry"
@@ -54,6 +55,12 @@ func updateThingGroup(q *request) (any, error) {
 }
 
 func deleteThingGroup(q *request) (any, error) {
+	return q.deleteGroup(q.c.DeleteThingGroup)
+}
+
+// deleteGroup removes a thing group with its tags if its version is the expected
+// one.
+func (q *request) deleteGroup(remove func(now time.Time, name string) error) (any, error) {
 	want, err := q.number("expectedVersion")
 	if err != nil {
 		return nil, err
@@ -62,7 +69,7 @@ func deleteThingGroup(q *request) (any, error) {
 	if d, err := q.c.Registry().DescribeThingGroup(name); err == nil && want != 0 && want != d.Version {
 		return nil, aws.VersionConflict.Because("expectedVersion %d, thing group %s has version %d", want, name, d.Version)
 	}
-	if err := q.c.DeleteThingGroup(q.now, name); err != nil {
+	if err := remove(q.now, name); err != nil {
 		return nil, err
 	}
 	q.c.ForgetTags(q.c.ARN("thinggroup", name))
@@ -151,6 +158,15 @@ func addThingToThingGroup(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	var b struct {
+		Override bool `json:"overrideDynamicGroups"`
+	}
+	if err := q.body(&b); err != nil {
+		return nil, err
+	}
+	if b.Override {
+		return struct{}{}, q.c.UpdateThingGroupsForThing(q.now, thing, []string{group}, nil, true)
+	}
 	return struct{}{}, q.c.AddThingToThingGroup(q.now, thing, group)
 }
 
@@ -167,9 +183,10 @@ func updateThingGroupsForThing(q *request) (any, error) {
 		ThingName           string   `json:"thingName"`
 		ThingGroupsToAdd    []string `json:"thingGroupsToAdd"`
 		ThingGroupsToRemove []string `json:"thingGroupsToRemove"`
+		Override            bool     `json:"overrideDynamicGroups"`
 	}
 	if err := q.body(&b); err != nil {
 		return nil, err
 	}
-	return struct{}{}, q.c.UpdateThingGroupsForThing(q.now, b.ThingName, b.ThingGroupsToAdd, b.ThingGroupsToRemove)
+	return struct{}{}, q.c.UpdateThingGroupsForThing(q.now, b.ThingName, b.ThingGroupsToAdd, b.ThingGroupsToRemove, b.Override)
 }

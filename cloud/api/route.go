@@ -22,10 +22,10 @@ type operation struct {
 
 // operations of the REST services by signing name.
 var operations = map[string][]operation{
-	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, certificateOperations, policyOperations,
+	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, indexOperations, certificateOperations, policyOperations,
 		jobOperations, streamOperations, otaOperations, tagOperations),
 	JobsData: jobsDataOperations,
-	IoTData:  dataOperations,
+	IoTData:  slices.Concat(dataOperations, shadowOperations),
 	Signer:   signerOperations,
 }
 

@@ -39,6 +39,10 @@ var (
 	InvalidStateTransition = &Exception{Name: "InvalidStateTransitionException", Status: 409}
 	LimitExceeded          = &Exception{Name: "LimitExceededException", Status: 410}
 	TerminalState          = &Exception{Name: "TerminalStateException", Status: 410}
+	Conflict               = &Exception{Name: "ConflictException", Status: 409}
+	TooLarge               = &Exception{Name: "RequestEntityTooLargeException", Status: 413}
+	InvalidQuery           = &Exception{Name: "InvalidQueryException", Status: 400}
+	IndexNotReady          = &Exception{Name: "IndexNotReadyException", Status: 400}
 	InternalFailure        = &Exception{Name: "InternalFailureException", Status: 500}
 	ServiceUnavailable     = &Exception{Name: "ServiceUnavailableException", Status: 503}
 )

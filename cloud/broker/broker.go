@@ -45,6 +45,9 @@ type Reply = streams.Reply
 type Services interface {
 	Jobs(now time.Time, thing, rest string, payload []byte) Reply
 	Streams(out []Reply, now int64, thing, name, rest string, payload []byte) []Reply
+	// Shadow's reply needs a subscription; its Topic follows prefix. name is ""
+	// for the classic shadow.
+	Shadow(now time.Time, thing, name, op, prefix string, payload []byte) Reply
 }
 
 // Switches choose among readings of the documentation. The zero value is the

@@ -490,6 +490,10 @@ func (b *Broker) route(now int64, c *connection, p *protocol.Packet) {
 			c.route = r
 		}
 		b.answer(now, c, r, p.Payload)
+	case rules.Shadow:
+		prefix := p.Topic[:len(p.Topic)-len(rest)]
+		r := b.cfg.Services.Shadow(time.Unix(0, now).UTC(), thing, name, rest, prefix, p.Payload)
+		b.publish(now, prefix+r.Topic, r.Payload, 1)
 	default:
 		if p.Retain {
 			b.retain(c.principal, p.Topic, p.Payload, p.QoS)

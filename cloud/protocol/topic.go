@@ -8,6 +8,7 @@ const (
 
 	ServiceJobs    = "jobs"
 	ServiceStreams = "streams"
+	ServiceShadow  = "shadow"
 )
 
 // JobsNotifyNext is where the Jobs service announces a new head of the queue.

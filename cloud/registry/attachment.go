@@ -188,6 +188,9 @@ func (r *Registry) target(arn string) (*[]*policy, error) {
 		return &c.policies, nil
 	case "thinggroup":
 		if g := r.groups[name]; g != nil {
+			if g.dynamic != nil {
+				return nil, errDynamic(name)
+			}
 			return &g.policies, nil
 		}
 		return nil, aws.ResourceNotFound.Because("Thing group %s cannot be found.", name)

@@ -37,6 +37,9 @@ func (r *Registry) CreateThingGroup(now time.Time, req CreateThingGroupRequest) 
 		if parent = r.groups[req.ParentGroupName]; parent == nil {
 			return ThingGroupResponse{}, aws.ResourceNotFound.Because("Thing group %s cannot be found.", req.ParentGroupName)
 		}
+		if parent.dynamic != nil {
+			return ThingGroupResponse{}, aws.InvalidRequest.Because("Thing group %s is dynamic and cannot have child groups.", parent.name)
+		}
 		depth := 1
 		for g := parent; g != nil; g = g.parent {
 			depth++
@@ -50,7 +53,7 @@ func (r *Registry) CreateThingGroup(now time.Time, req CreateThingGroupRequest) 
 	}
 	out := ThingGroupResponse{name, r.realm.ARN("thinggroup", name), r.seed.UUID("group " + name)}
 	if g := r.groups[name]; g != nil {
-		if g.parent == parent && g.description == req.Description && maps.Equal(g.attributes, req.Attributes) {
+		if g.dynamic == nil && g.parent == parent && g.description == req.Description && maps.Equal(g.attributes, req.Attributes) {
 			return out, nil
 		}
 		return ThingGroupResponse{}, aws.Exists("Thing group", name, out.ThingGroupARN)
@@ -70,6 +73,14 @@ func (r *Registry) DeleteThingGroup(name string) (left []string, err error) {
 	if g == nil {
 		return nil, nil
 	}
+	if g.dynamic != nil {
+		return nil, errDynamic(name)
+	}
+	return r.deleteGroup(g)
+}
+
+func (r *Registry) deleteGroup(g *group) (left []string, err error) {
+	name := g.name
 	if len(g.children) > 0 {
 		return nil, aws.InvalidRequest.Because("Thing group %s has child groups.", name)
 	}
@@ -79,7 +90,7 @@ func (r *Registry) DeleteThingGroup(name string) (left []string, err error) {
 	for _, t := range g.members {
 		if t != nil {
 			left = append(left, t.name)
-			r.drop(t, slices.IndexFunc(t.memberships, func(m membership) bool { return m.group == g }))
+			r.drop(t, t.in(g))
 		}
 	}
 	if g.parent != nil {
@@ -155,6 +166,8 @@ type ThingGroupDescription struct {
 	Version    int64                `json:"version"`
 	Properties ThingGroupProperties `json:"thingGroupProperties"`
 	Metadata   ThingGroupMetadata   `json:"thingGroupMetadata"`
+	*Query                          // of a dynamic group
+	Status     string               `json:"status,omitempty"` // of a dynamic group
 }
 
 // ThingGroupProperties are what an operator says about a group.
@@ -193,6 +206,9 @@ func (r *Registry) DescribeThingGroup(name string) (ThingGroupDescription, error
 	if len(g.attributes) > 0 {
 		d.Properties.AttributePayload = &AttributePayload{Attributes: maps.Clone(g.attributes)}
 	}
+	if g.dynamic != nil {
+		d.Query, d.Status = &g.dynamic.Query, g.dynamic.status
+	}
 	for p := g.parent; p != nil; p = p.parent {
 		if p == g.parent {
 			d.Metadata.ParentGroupName = p.name
@@ -216,8 +232,15 @@ func (r *Registry) UpdateThingGroup(name string, p ThingGroupProperties, expecte
 	if err != nil {
 		return 0, err
 	}
+	if g.dynamic != nil {
+		return 0, errDynamic(name)
+	}
+	return r.updateGroup(g, p, expectedVersion)
+}
+
+func (r *Registry) updateGroup(g *group, p ThingGroupProperties, expectedVersion int64) (version int64, err error) {
 	if expectedVersion != 0 && expectedVersion != g.version {
-		return 0, aws.VersionConflict.Because("expectedVersion %d, thing group %s has version %d", expectedVersion, name, g.version)
+		return 0, aws.VersionConflict.Because("expectedVersion %d, thing group %s has version %d", expectedVersion, g.name, g.version)
 	}
 	g.description = p.Description
 	if a := p.AttributePayload; a != nil {
@@ -251,34 +274,51 @@ func (r *Registry) ListThingGroupsForThing(thing string) ([]string, error) {
 	return out, nil
 }
 
-// AddThingToThingGroup puts a thing into a group; once is enough.
+// AddThingToThingGroup puts a thing into a static group; once is enough.
 func (r *Registry) AddThingToThingGroup(thing, groupName string) error {
 	t, err := r.thing(thing)
 	if err != nil {
 		return err
 	}
-	g := r.groups[groupName]
-	if g == nil {
-		return aws.ResourceNotFound.Because("Thing group %s cannot be found.", groupName)
+	g, err := r.static(groupName)
+	if err != nil {
+		return err
 	}
-	for _, m := range t.memberships {
-		if m.group == g {
-			return nil
-		}
+	if t.in(g) >= 0 {
+		return nil
 	}
 	if len(t.memberships) >= maxGroupsPerThing {
 		return aws.InvalidRequest.Because("a thing is in at most %d groups", maxGroupsPerThing)
 	}
-	t.memberships = append(t.memberships, membership{g, len(g.members)})
-	g.members = append(g.members, t)
-	g.count++
+	t.join(g)
 	r.epoch++
 	return nil
 }
 
+// static finds a group that things are put into by hand.
+func (r *Registry) static(name string) (*group, error) {
+	g, err := r.group(name)
+	if err == nil && g.dynamic != nil {
+		err = errDynamic(name)
+	}
+	return g, err
+}
+
+// in is the place of a group among the thing's memberships, -1 without one.
+func (t *Thing) in(g *group) int {
+	return slices.IndexFunc(t.memberships, func(m membership) bool { return m.group == g })
+}
+
+func (t *Thing) join(g *group) {
+	t.memberships = append(t.memberships, membership{g, len(g.members)})
+	g.members = append(g.members, t)
+	g.count++
+}
+
 // UpdateThingGroupsForThing takes a thing out of groups and puts it into others:
-// all of it or, with an error, nothing.
-func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string) error {
+// all of it or, with an error, nothing. With override a thing that would be in
+// too many groups leaves its latest dynamic ones.
+func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string, override bool) error {
 	t, err := r.thing(thing)
 	if err != nil {
 		return err
@@ -288,7 +328,7 @@ func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string)
 		in[m.group.name] = true
 	}
 	for _, name := range slices.Concat(remove, add) {
-		if _, err := r.group(name); err != nil {
+		if _, err := r.static(name); err != nil {
 			return err
 		}
 	}
@@ -298,8 +338,21 @@ func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string)
 	for _, name := range add {
 		in[name] = true
 	}
-	if len(in) > maxGroupsPerThing {
+	dynamic := 0
+	for _, m := range t.memberships {
+		if m.group.dynamic != nil {
+			dynamic++
+		}
+	}
+	over := len(in) - maxGroupsPerThing
+	if over > 0 && (!override || over > dynamic) {
 		return aws.InvalidRequest.Because("a thing is in at most %d groups", maxGroupsPerThing)
+	}
+	for i := len(t.memberships) - 1; i >= 0 && over > 0; i-- {
+		if t.memberships[i].group.dynamic != nil {
+			r.drop(t, i)
+			over--
+		}
 	}
 	for _, name := range remove {
 		err = errors.Join(err, r.RemoveThingFromThingGroup(thing, name))
@@ -310,21 +363,19 @@ func (r *Registry) UpdateThingGroupsForThing(thing string, add, remove []string)
 	return err
 }
 
-// RemoveThingFromThingGroup takes a thing out of a group; a thing that is not
-// in it is fine.
+// RemoveThingFromThingGroup takes a thing out of a static group; a thing that
+// is not in it is fine.
 func (r *Registry) RemoveThingFromThingGroup(thing, groupName string) error {
 	t, err := r.thing(thing)
 	if err != nil {
 		return err
 	}
-	if r.groups[groupName] == nil {
-		return aws.ResourceNotFound.Because("Thing group %s cannot be found.", groupName)
+	g, err := r.static(groupName)
+	if err != nil {
+		return err
 	}
-	for i, m := range t.memberships {
-		if m.group.name == groupName {
-			r.drop(t, i)
-			return nil
-		}
+	if i := t.in(g); i >= 0 {
+		r.drop(t, i)
 	}
 	return nil
 }
@@ -338,7 +389,9 @@ func (r *Registry) drop(t *Thing, i int) {
 	if g := m.group; len(g.members) > 32 && g.count < len(g.members)/2 {
 		g.compact()
 	}
-	r.epoch++
+	if m.group.dynamic == nil { // no policy hangs on a dynamic group
+		r.epoch++
+	}
 }
 
 // compact closes the gaps that leaving things made.

@@ -38,6 +38,9 @@ type Registry struct {
 	certs    map[pki.Fingerprint]*Certificate
 	policies map[string]*policy
 	epoch    uint64
+	dynamics []*group // by creation
+	indexing Indexing
+	shadows  Shadows
 }
 
 // Thing is one registered device.
@@ -67,6 +70,7 @@ type group struct {
 	policies    []*policy
 	created     int64
 	version     int64
+	dynamic     *dynamic // nil for a static group
 }
 
 // Certificate is one registered device certificate.
@@ -84,15 +88,17 @@ type Certificate struct {
 
 // States of a certificate.
 const (
-	Active   = "ACTIVE"
-	Inactive = "INACTIVE"
-	Revoked  = "REVOKED"
+	Active            = "ACTIVE"
+	Inactive          = "INACTIVE"
+	Revoked           = "REVOKED"
+	PendingActivation = "PENDING_ACTIVATION" // made by fleet provisioning, not provisioned yet
 )
 
 // New returns an empty registry.
 func New(realm aws.Realm, seed aws.Seed) *Registry {
 	return &Registry{realm: realm, seed: seed, things: map[string]*Thing{}, groups: map[string]*group{},
-		certs: map[pki.Fingerprint]*Certificate{}, policies: map[string]*policy{}}
+		certs: map[pki.Fingerprint]*Certificate{}, policies: map[string]*policy{},
+		indexing: Indexing{Things: ThingIndexing{Mode: IndexingOff, Connectivity: "OFF", DeviceDefender: "OFF", NamedShadows: "OFF"}, Groups: GroupIndexing{"OFF"}}}
 }
 
 // Epoch grows with every change that can turn a policy decision. A decision is

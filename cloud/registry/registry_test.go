@@ -171,12 +171,12 @@ func TestUpdateThingGroupsForThing(t *testing.T) {
 		require.NoError(t, err)
 		return list
 	}
-	require.NoError(t, r.UpdateThingGroupsForThing("t", all[:10], nil))
+	require.NoError(t, r.UpdateThingGroupsForThing("t", all[:10], nil, false))
 	require.Equal(t, all[:10], in())
-	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", all[10:], nil), aws.InvalidRequest, "eleven groups")
-	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", []string{"none"}, all[:5]), aws.ResourceNotFound)
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", all[10:], nil, false), aws.InvalidRequest, "eleven groups")
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("t", []string{"none"}, all[:5], false), aws.ResourceNotFound)
 	require.Equal(t, all[:10], in(), "an error changes nothing")
-	require.NoError(t, r.UpdateThingGroupsForThing("t", all[10:], all[:1]))
+	require.NoError(t, r.UpdateThingGroupsForThing("t", all[10:], all[:1], false))
 	require.Equal(t, all[1:], in())
-	require.ErrorIs(t, r.UpdateThingGroupsForThing("none", nil, nil), aws.ResourceNotFound)
+	require.ErrorIs(t, r.UpdateThingGroupsForThing("none", nil, nil, false), aws.ResourceNotFound)
 }

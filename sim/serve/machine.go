@@ -61,13 +61,6 @@ func (m *machine) replay(r *record) error {
 	return nil
 }
 
-// changes reports whether a message on a reserved topic may have changed the cloud:
-// one of the two writes of the Jobs API, if it was accepted.
-func changes(topic string, answers []cloud.Delivery) bool {
-	_, rest, ok := strings.Cut(topic, "/jobs/")
-	return ok && (rest == "start-next" || strings.HasSuffix(rest, "/update")) && accepted(answers)
-}
-
 func accepted(answers []cloud.Delivery) bool {
 	return len(answers) == 1 && strings.HasSuffix(answers[0].Topic, "/accepted")
 }

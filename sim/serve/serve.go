@@ -398,7 +398,7 @@ func (s *Server) Settle(now time.Time) {
 
 // Published implements live.Journal.
 func (s *Server) Published(now time.Time, clientID, topic string, payload []byte, answers []cloud.Delivery) {
-	if changes(topic, answers) {
+	if cloud.Changes(topic, answers) {
 		s.note(&record{Time: now.UnixNano(), Client: clientID, Topic: topic, Body: payload})
 	}
 }

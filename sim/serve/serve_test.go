@@ -420,9 +420,10 @@ func TestReadyFile(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	for topic, want := range map[string]bool{"$aws/things/t/jobs/j/update": true, "$aws/things/t/jobs/start-next": true,
-		"$aws/things/t/jobs/get": false, "$aws/things/t/jobs/j/get": false, "$aws/things/t/streams/s/get/cbor": false} {
-		require.Equal(t, want, changes(topic, []cloud.Delivery{{Topic: topic + "/accepted"}}), topic)
-		require.False(t, changes(topic, []cloud.Delivery{{Topic: topic + "/rejected"}}), topic)
+		"$aws/things/t/jobs/get": false, "$aws/things/t/jobs/j/get": false, "$aws/things/t/streams/s/get/cbor": false,
+		"$aws/things/t/shadow/update": true, "$aws/things/t/shadow/name/n/delete": true, "$aws/things/t/shadow/get": false} {
+		require.Equal(t, want, cloud.Changes(topic, []cloud.Delivery{{Topic: topic + "/accepted"}}), topic)
+		require.False(t, cloud.Changes(topic, []cloud.Delivery{{Topic: topic + "/rejected"}}), topic)
 	}
 }
 

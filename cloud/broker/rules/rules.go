@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/protocol"
 )
 
@@ -111,12 +112,14 @@ const (
 	Ordinary  Use = iota
 	Jobs          // a request to the Jobs service
 	Streams       // a request to file delivery
+	Shadow        // a request to the Device Shadow service
 	Forbidden     // a reserved topic that clients must not publish on
 )
 
 // Classify says what a client's publish on a topic means. For Jobs, rest is
 // what follows ".../jobs/"; for Streams, name is the stream and rest what
-// follows it. The parts share the topic's memory.
+// follows it; for Shadow, name is the shadow, "" for the classic one, and rest the
+// operation. The parts share the topic's memory.
 func Classify(topic string) (use Use, thing, name, rest string) {
 	if topic == "" || topic[0] != '$' {
 		return Ordinary, "", "", ""
@@ -142,6 +145,15 @@ func Classify(topic string) (use Use, thing, name, rest string) {
 			return Forbidden, "", "", ""
 		}
 		return Streams, thing, name, rest
+	case protocol.ServiceShadow:
+		if named, ok := strings.CutPrefix(tail, "name/"); ok {
+			if name, tail, ok = strings.Cut(named, "/"); !ok || !aws.Name(name, 64, "$:") {
+				return Forbidden, "", "", ""
+			}
+		}
+		if tail == "update" || tail == "get" || tail == "delete" {
+			return Shadow, thing, name, tail
+		}
 	}
 	return Forbidden, "", "", ""
 }

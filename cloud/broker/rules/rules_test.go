@@ -46,7 +46,12 @@ func TestClassify(t *testing.T) {
 		"$aws/things/t/streams/s/get/cbor":   {Streams, "t", "s", "get/cbor"},
 		"$aws/things/t/streams/s/data/cbor":  {Forbidden, "", "", ""},
 		"$aws/things/t/streams/s":            {Forbidden, "", "", ""},
-		"$aws/things/t/shadow/update":        {Forbidden, "", "", ""},
+		"$aws/things/t/shadow/update":        {Shadow, "t", "", "update"},
+		"$aws/things/t/shadow/name/n/get":    {Shadow, "t", "n", "get"},
+		"$aws/things/t/shadow/name/$pkg/get": {Shadow, "t", "$pkg", "get"},
+		"$aws/things/t/shadow/name/a.b/get":  {Forbidden, "", "", ""},
+		"$aws/things/t/shadow/update/delta":  {Forbidden, "", "", ""},
+		"$aws/things/t/shadow/name/get":      {Forbidden, "", "", ""},
 		"$aws/events/presence/connected/abc": {Forbidden, "", "", ""},
 		"$SYS/x":                             {Forbidden, "", "", ""},
 	} {
@@ -66,7 +71,7 @@ func FuzzTopics(f *testing.F) {
 	f.Add("a/b", "+/#")
 	f.Fuzz(func(t *testing.T, topic, filter string) {
 		use, thing, name, rest := Classify(topic)
-		if use == Jobs || use == Streams {
+		if use == Jobs || use == Streams || use == Shadow {
 			if !strings.HasSuffix(topic, rest) || !strings.Contains(topic, thing) || !strings.Contains(topic, name) {
 				t.Fatalf("%q: %q %q %q", topic, thing, name, rest)
 			}
