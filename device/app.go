@@ -175,6 +175,12 @@ func (d *Device) received(ev Event) {
 		d.log('W', "mqtt", "packet of %d bytes does not fit", len(ev.Topic)+len(ev.Payload))
 		return
 	}
+	if d.hooks != nil && d.hooks.Memory != nil {
+		if !d.hooks.Memory(d, d.flash.Clock(), 0) {
+			d.log('E', "mqtt", "no buffer for a message on %s", ev.Topic)
+			return
+		}
+	}
 	now := d.flash.Clock()
 	arrived := now
 	if ev.Arrived > 0 {

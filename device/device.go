@@ -28,6 +28,8 @@ type Hooks struct {
 	Point func(d *Device, now time.Duration, p Point, arg int)
 	// Trace gets the console of the device, line by line as ESP-IDF prints it; line makes the text.
 	Trace func(d *Device, now time.Duration, line func() string)
+	// Memory says whether a block of so many bytes can be had; 0 asks for a buffer for a received message. nil: it can.
+	Memory func(d *Device, now time.Duration, bytes int) bool
 }
 
 // Device is one ESP32.

@@ -246,4 +246,12 @@ func (d *Device) QueueFull(id agent.EventID) {
 const heapBlock = 96 << 10
 
 // Alloc implements agent.Port.
-func (d *Device) Alloc(bytes int) bool { return bytes <= heapBlock }
+func (d *Device) Alloc(bytes int) bool {
+	if d.hooks != nil && d.hooks.Memory != nil {
+		if !d.hooks.Memory(d, d.flash.Clock(), max(bytes, 1)) {
+			d.log('E', "ota_agent", "no memory for %d bytes", bytes)
+			return false
+		}
+	}
+	return bytes <= heapBlock
+}

@@ -60,6 +60,7 @@ type fault struct {
 	chosen []faultBit        // by address; nil: Mask
 	healed map[uint32]bool   // sectors erased since
 	reads  map[uint32]uint32 // by sector, since its last erase
+	hits   uint32            // times it changed an answer or what a command did
 }
 
 type faultBit struct {
@@ -90,6 +91,19 @@ func (f *Flash) AddFault(x Fault) (FaultID, error) {
 	e.faults = append(e.faults, n)
 	f.recheck()
 	return n.id, nil
+}
+
+// FaultHits is how often a fault has changed what a read answered or what a command did.
+func (f *Flash) FaultHits(id FaultID) uint32 {
+	if f.extra == nil {
+		return 0
+	}
+	for _, x := range f.extra.faults {
+		if x.id == id {
+			return x.hits
+		}
+	}
+	return 0
 }
 
 // LiftFault takes a fault away and reports whether it was there.
@@ -145,12 +159,24 @@ func (f *Flash) disturb(addr uint32, dst []byte) {
 		e.unstable[i].waver(addr, dst)
 	}
 	for _, x := range e.faults {
-		x.read(addr, dst)
+		x.read(addr, dst, e.observed)
 	}
 }
 
+// Observe runs fn, whose reads answer as the chip would but leave no trace in it: they
+// neither count as reads that disturb nor for FaultHits.
+func (f *Flash) Observe(fn func()) {
+	if f.extra == nil {
+		fn()
+		return
+	}
+	f.extra.observed = true
+	defer func() { f.extra.observed = false }()
+	fn()
+}
+
 // read applies the fault to a read within one sector.
-func (x *fault) read(addr uint32, dst []byte) {
+func (x *fault) read(addr uint32, dst []byte, observed bool) {
 	n := uint32(len(dst))
 	lo, hi := x.overlap(addr, n)
 	if lo >= hi || x.Kind > FaultReadDisturb {
@@ -164,9 +190,14 @@ func (x *fault) read(addr uint32, dst []byte) {
 		}
 	case FaultReadDisturb:
 		if x.reads[sector] < x.Reads {
-			x.reads[sector]++
+			if !observed {
+				x.reads[sector]++
+			}
 			return
 		}
+	}
+	if observed {
+		defer func(hits uint32) { x.hits = hits }(x.hits)
 	}
 	if x.chosen == nil {
 		for a := lo; a < hi; a++ {
@@ -181,10 +212,18 @@ func (x *fault) read(addr uint32, dst []byte) {
 }
 
 func (x *fault) apply(b *byte, mask byte) {
+	old := *b
 	if x.Kind == FaultStuck {
 		*b = *b&^mask | x.Value&mask
 	} else {
 		*b ^= mask
+	}
+	x.hit(*b != old)
+}
+
+func (x *fault) hit(changed bool) {
+	if changed && x.hits < ^uint32(0) {
+		x.hits++
 	}
 }
 
@@ -213,6 +252,7 @@ func (f *Flash) failProgram(op Op, src []byte) {
 	for _, x := range f.extra.faults {
 		lo, hi := x.overlap(op.Addr, uint32(len(src)))
 		if x.Kind == FaultProgramFails && lo < hi && x.strikes(op, 0) {
+			x.hit(true)
 			fill(src[lo-op.Addr : hi-op.Addr])
 		}
 	}
@@ -226,6 +266,7 @@ func (f *Flash) eraseFails(op Op, sector uint32) bool {
 	for _, x := range f.extra.faults {
 		lo, hi := x.overlap(sector*SectorSize, SectorSize)
 		if x.Kind == FaultEraseFails && lo < hi && x.strikes(op, sector) {
+			x.hit(true)
 			return true
 		}
 	}
@@ -240,6 +281,7 @@ func (f *Flash) wornFault(sector uint32) {
 	for _, x := range f.extra.faults {
 		lo, hi := x.overlap(sector*SectorSize, SectorSize)
 		if x.Kind == FaultWornOut && lo < hi {
+			x.hit(true)
 			f.leave(sector, x.Bits, x.Seed)
 		}
 	}

@@ -79,6 +79,7 @@ type extra struct {
 	injector Injector
 	faults   []*fault
 	lastID   FaultID
+	observed bool       // reads are an observer's
 	unstable []unstable // by sector
 	guards   []Guard
 	leaves   []*[leafPages]uint32 // private leaves: the Store was full

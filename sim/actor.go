@@ -37,6 +37,10 @@ const (
 	msgCut                     // mains power fails now, if still planned for now
 	msgPowerOff                // mains power is switched off; nothing switches it on again by itself
 	msgMake                    // the factory delivers: frame.Head is the thing name, frame.Body the NVS partition
+	msgHeld                    // a msgFrame that a fault has held back
+	msgStrike                  // a fault begins: gen is the index of the strike
+	msgHeal                    // and its defects of the flash end
+	msgBreak                   // the network ends the connection gen; frame.Kind is 0 if the broker is not told
 )
 
 // actor is one device in virtual time: the machine, its MQTT client and its half
@@ -55,6 +59,7 @@ type actor struct {
 	cutAt   time.Duration     // power fails then, 0: not planned
 	cutBy   *fault.PowerCut   // the cut under way
 	cuts    []*fault.PowerCut // those that wait for their point
+	trouble *trouble          // what else goes wrong, nil: nothing
 	group   int32
 	name    string // thing name
 	view    view
@@ -99,6 +104,9 @@ type shard struct {
 func (sh *shard) device(e *kernel.Event[msg]) {
 	a := &sh.w.devs[e.Dst]
 	now := time.Duration(e.At)
+	if a.trouble != nil && sh.troubled(a, now, e) {
+		return
+	}
 	if a.dev != nil && e.Msg.kind != msgCut && a.dev.BusyUntil() > now {
 		sh.later(a, now, e.Msg)
 		return
@@ -112,7 +120,11 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		if !a.powered() {
 			return
 		}
-		sh.out = a.client.Wake(now, &sh.roots, sh.out[:0])
+		sh.out = sh.out[:0]
+		if a.trouble != nil && a.client.Dialing() {
+			sh.dial(a, now)
+		}
+		sh.out = a.client.Wake(now, &sh.roots, sh.out)
 		sh.flush(a)
 		if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
 			sh.step(a, now, device.Event{Kind: device.Wake})
@@ -139,12 +151,21 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 			m := a.inbox[n] // losing power empties the inbox
 			sh.frame(a, now, m.arrived, &m.msg)
 		}
+	case msgBreak:
+		if a.powered() && a.client.Gen == e.Msg.gen {
+			sh.out = a.client.Break(now, "connection reset", e.Msg.frame.Kind != 0, sh.out[:0])
+			sh.flush(a)
+		}
 	case msgPowerOn:
 		if a.dev != nil && !a.powered() {
+			if a.trouble != nil {
+				sh.arm(a)
+				a.trouble.boot = now
+			}
 			sh.step(a, now, device.Event{Kind: device.PowerOn})
 		}
 	case msgCut:
-		if a.cutAt == now {
+		if a.cutAt == now || a.trouble != nil && a.trouble.cutAt(now) && a.powered() {
 			sh.lost(a, now)
 		}
 	case msgPowerOff:
@@ -200,7 +221,11 @@ func (sh *shard) frame(a *actor, now, arrived time.Duration, m *msg) {
 	// Its bytes are in the history of the sender, and cannot change on the way.
 	a.chain.Fold(uint64(now)<<8 | uint64(m.frame.Kind))
 	a.chain.Fold(uint64(m.frame.Len()))
-	sh.out = a.client.Receive(now, now, sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
+	wall := now
+	if a.trouble != nil {
+		wall = fault.Clock(a.trouble.strikes, now, a.trouble.boot, sh.w.epoch.Unix())
+	}
+	sh.out = a.client.Receive(now, wall, sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
 	for i := range sh.out {
 		if !sh.out[i].IsPost {
 			sh.out[i].Event.Arrived = arrived
@@ -233,6 +258,9 @@ func (sh *shard) after(a *actor, now time.Duration) {
 
 // settle notes what an event has made of a device.
 func (sh *shard) settle(a *actor, now time.Duration) {
+	if a.trouble != nil {
+		sh.feel(a)
+	}
 	if a.looked {
 		a.looked = false
 		sh.look(a, now)
@@ -288,7 +316,14 @@ func (sh *shard) transmit(a *actor, now time.Duration, gen uint32, f protocol.Fr
 	a.chain.Fold(uint64(now)<<8 | uint64(f.Kind) | 0x40)
 	a.chain.Bytes(f.Head)
 	a.chain.Fold(sh.bodies.Sum(f.Body))
-	at := a.up.Send(a.link, a.link.Uplink, now, max(n, f.Len()))
+	n = max(n, f.Len())
+	at := a.up.Send(a.link, a.link.Uplink, now, n)
+	if a.trouble != nil {
+		var ok bool
+		if at, ok = a.trouble.hop.Up(a.trouble.strikes, gen, now, at, n); !ok {
+			return
+		}
+	}
 	sh.k.Send(sh.w.cloudID, at, msg{kind: msgFrame, gen: gen, frame: f})
 }
 
@@ -297,12 +332,17 @@ func (sh *shard) transmit(a *actor, now time.Duration, gen uint32, f protocol.Fr
 func (sh *shard) lost(a *actor, now time.Duration) {
 	a.chain.Fold(uint64(now)<<8 | 0x20)
 	sh.note(a, now, "power lost in phase "+a.dev.Phase().String())
+	by, phase := a.cutBy, a.dev.Phase()
 	a.dev.PowerOff()
 	sh.w.engine.hangUp(a)
 	f := a.dev.Flash()
 	f.SetCutAt(0)
 	f.SetInjector(nil)
-	by := a.cutBy
+	if a.trouble != nil {
+		if t := a.trouble.cutDue(now, a.cutAt); t != nil {
+			by = t
+		}
+	}
 	a.cutAt, a.cutBy, a.wake, a.inbox = 0, nil, 0, nil
 	a.looked = true
 	if by == nil {
@@ -310,7 +350,11 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 	}
 	c := &sh.faults[by.Fault]
 	c.injected++
-	c.phases[by.Phase]++
+	if by.Phase != "" {
+		c.phases[by.Phase]++
+	} else {
+		c.phases[phase.String()]++
+	}
 	a.hit = append(a.hit, by.Fault)
 	sh.w.engine.restore(a, now+by.Off)
 }
@@ -339,6 +383,9 @@ func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, ar
 	case device.PointConfirm, device.PointReport, device.PointReported, device.PointPassiveErase:
 		a.looked = true
 	}
+	if a.trouble != nil {
+		sh.armed(a, now, p, arg)
+	}
 	sh.plan(a, d.Flash(), p, arg)
 }
 
@@ -358,6 +405,9 @@ func (sh *shard) plan(a *actor, f *flashmodel.Flash, p device.Point, arg int) {
 			a.cutAt = at
 			f.SetCutSeed(c.Seed())
 			f.SetCutAt(at)
+			if a.trouble != nil && len(a.trouble.timed) > 0 && a.trouble.timed[0].At < at {
+				f.SetCutAt(a.trouble.timed[0].At)
+			}
 			sh.w.engine.cut(a)
 		}
 		return

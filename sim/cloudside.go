@@ -23,6 +23,8 @@ type cloudside struct {
 	down  []network.Direction // by device
 	conn  []cloud.ConnID      // by device: its latest connection, 0: none
 	peers []peer              // by connection; entry 0 is none
+
+	troubles cloudTroubles
 }
 
 // peer is one connection, open until the broker has seen it end.
@@ -45,6 +47,12 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 		c.wake = 0
 		c.cloud.Wake(at)
 		c.chain.Fold(uint64(now) << 8)
+	case msgStrike:
+		c.chain.Fold(uint64(now)<<8 | 0x30)
+		if next := c.troubles.begin(c.cloud, now, int(e.Msg.gen)); next > 0 {
+			sh.k.Send(sh.w.cloudID, next, e.Msg)
+		}
+		c.changed = true
 	case msgFrame:
 		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
 		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))

@@ -45,6 +45,7 @@ type thing struct {
 	number int              // in its group, from 1
 	config *scenario.Device // of its group, or of the event that adds it
 	link   *network.Link
+	breaks *scenario.Fault // how its link fails now and then, nil: it does not
 }
 
 // firmwareImage is one row of firmware with its bytes.
@@ -102,11 +103,12 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 
 func (f *fleet) add(g int32, number int, config *scenario.Device) {
 	name := f.sc.Fleet.Groups[g].ThingName(number)
-	f.things = append(f.things, thing{name: name, group: g, number: number, config: config, link: f.link(name, config.Network)})
+	link, breaks := f.link(name, config.Network)
+	f.things = append(f.things, thing{name: name, group: g, number: number, config: config, link: link, breaks: breaks})
 }
 
 // link draws a device's link from its network.
-func (f *fleet) link(thing, name string) *network.Link {
+func (f *fleet) link(thing, name string) (*network.Link, *scenario.Fault) {
 	n := f.sc.NetworkByName(name)
 	r := f.seed.Stream("network/" + thing)
 	at, pick := r.Below(scenario.Million), &n.Links[len(n.Links)-1]
@@ -122,7 +124,12 @@ func (f *fleet) link(thing, name string) *network.Link {
 	if f.links[shared] == nil {
 		f.links[shared] = &shared
 	}
-	return f.links[shared]
+	var breaks *scenario.Fault
+	if l.DisconnectEvery > 0 {
+		breaks = &scenario.Fault{Name: "link", Type: scenario.FaultNetwork, Effect: scenario.EffectAPOutage, HasTime: true, TimeTo: l.DisconnectEvery, Every: l.DisconnectEvery,
+			Irregular: true, Probability: scenario.Million, ForFrom: l.DisconnectFrom, ForTo: max(l.DisconnectTo, 1), Link: scenario.Degraded{Up: true, Down: true}}
+	}
+	return f.links[shared], breaks
 }
 
 // lookahead is the least time in which one actor can reach another.
@@ -210,8 +217,8 @@ func (f *fleet) selected(s *scenario.Select) []int {
 	var out []int
 	for i := range f.things[:f.sc.Devices()] {
 		t := &f.things[i]
-		all := len(s.Groups) == 0 && len(s.Things) == 0
-		if all || slices.Contains(s.Groups, f.groups[t.group].name) || slices.Contains(s.Things, t.name) {
+		all := len(s.Groups) == 0 && len(s.Things) == 0 && len(s.Networks) == 0
+		if all || slices.Contains(s.Networks, t.config.Network) || slices.Contains(s.Groups, f.groups[t.group].name) || slices.Contains(s.Things, t.name) {
 			out = append(out, i)
 		}
 	}

@@ -234,11 +234,12 @@ func (o *operator) pending() bool {
 }
 
 // events, wakeCloud, cut, restore and hangUp make it an engine.
-func (w *liveWorld) events() uint64                     { return w.steps.Load() + w.broker.Events() }
-func (w *liveWorld) wakeCloud(time.Duration)            { w.tell() }
-func (w *liveWorld) cut(a *actor)                       { w.units[a.id].box.poke() }
-func (w *liveWorld) restore(a *actor, at time.Duration) { w.units[a.id].returns = at }
-func (w *liveWorld) hangUp(a *actor)                    { w.units[a.id].client.Cut() }
+func (w *liveWorld) events() uint64                           { return w.steps.Load() + w.broker.Events() }
+func (w *liveWorld) wakeCloud(time.Duration)                  { w.tell() }
+func (w *liveWorld) cut(a *actor)                             { w.units[a.id].box.poke() }
+func (w *liveWorld) restore(a *actor, at time.Duration)       { w.units[a.id].returns = at }
+func (w *liveWorld) strike(a *actor, i int, at time.Duration) { w.units[a.id].plan(i, at) }
+func (w *liveWorld) hangUp(a *actor)                          { w.units[a.id].client.Cut() }
 
 // deliver and power are what the operator does to devices by hand.
 func (w *liveWorld) deliver(device int, name string, nvs []byte) {

@@ -42,6 +42,7 @@ func (w *world) faultCounts() map[string]report.Fault {
 		}
 		out[f.Name] = f
 	}
+	w.side.troubles.count(out)
 	return out
 }
 
@@ -75,6 +76,7 @@ func (w *world) result() *report.Result {
 			w.shards[w.shardOf(int32(i))].look(&w.devs[i], w.now)
 		}
 	}
+	w.recoveries()
 	op.observe()
 	w.env.Jobs = op.jobs()
 	w.asksFlash = true

@@ -28,6 +28,30 @@ type unit struct {
 	returns time.Duration // when mains power returns
 	next    time.Duration // when something is due while it rests
 	resting bool
+	strikes []dueStrike // faults at times
+}
+
+// dueStrike is the i-th strike of a device, at its time.
+type dueStrike struct {
+	i  int
+	at time.Duration
+}
+
+// plan has a strike begin at a time. The shard is locked.
+func (u *unit) plan(i int, at time.Duration) {
+	u.strikes = append(u.strikes, dueStrike{i, at})
+	u.box.poke()
+}
+
+// strike begins what is due. The shard is locked.
+func (u *unit) strike(now time.Duration) {
+	for i := 0; i < len(u.strikes); i++ {
+		if s := u.strikes[i]; s.at <= now {
+			u.strikes = slices.Delete(u.strikes, i, i+1)
+			i--
+			u.sh.begin(u.a, now, s.i)
+		}
+	}
 }
 
 // watcher is told what a device says and hears on its connection, on the device's
@@ -143,6 +167,9 @@ func (u *unit) rest() time.Duration {
 			u.next = min(u.next, u.a.cutAt)
 		}
 	}
+	for _, s := range u.strikes {
+		u.next = min(u.next, s.at)
+	}
 	return u.next
 }
 
@@ -203,6 +230,7 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 	u.lock.Lock()
 	now := u.w.clock.Now()
 	var ops []device.NetOp
+	u.strike(now)
 	if a := u.a; a.cutAt > 0 && a.cutAt <= now {
 		u.sh.lost(a, a.cutAt)
 	} else if fn(now) {

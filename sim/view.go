@@ -82,7 +82,8 @@ func (sh *shard) look(a *actor, now time.Duration) {
 	v := view{exists: true, powered: a.powered(), rolledBack: old.rolledBack}
 	fuse := a.dev.EFuse()
 	v.efuse = fuse.SecureVersion(sh.w.fleet.things[a.id].config.Sdkconfig.SecVerBits)
-	truth := check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset)
+	var truth check.Truth
+	f.Observe(func() { truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset) })
 	v.bricked = a.dev.Phase() == device.PhaseBricked || !truth.Bootable()
 	v.slot = old.slot // between two boots: still the image that ran
 	if r, ok := a.dev.Running(); ok {

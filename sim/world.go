@@ -44,14 +44,16 @@ type world struct {
 	lookahead time.Duration
 	side      cloudside
 
-	detail    *detail // nil: no report is wanted
-	judge     *check.Judge
-	asksFlash bool // some rule is about flash, which must be added up over all devices
-	env       check.Env
-	changed   []changedDevice
-	pending   []whenFault
-	stopped   stop
-	now       time.Duration // when the run ended
+	detail     *detail // nil: no report is wanted
+	judge      *check.Judge
+	asksFlash  bool // some rule is about flash, which must be added up over all devices
+	env        check.Env
+	changed    []changedDevice
+	pending    []whenFault
+	portal     []byte        // certificate chain of the captive portal
+	lastStrike time.Duration // when the last fault at a time strikes for the first time
+	stopped    stop
+	now        time.Duration // when the run ended
 
 	ctx      context.Context //nolint:containedctx // of the run; barrier has no other way to it
 	started  time.Time
@@ -75,6 +77,8 @@ type engine interface {
 	restore(a *actor, at time.Duration)
 	// hangUp ends a device's connection without a byte, as a reset does.
 	hangUp(a *actor)
+	// strike has the i-th of a device's strikes begin at a time, or at once.
+	strike(a *actor, i int, at time.Duration)
 }
 
 // stop says why a run ended.
@@ -152,6 +156,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	for i := range sc.Devices() {
 		w.k.Post(int32(i), int32(i), w.fleet.start(i), msg{kind: msgPowerOn})
 	}
+	w.schedule()
 	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})
 	w.side.wake = 1
 	return w, nil
@@ -161,6 +166,8 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 // the judge.
 func (w *world) furnish() error {
 	w.side.cloud = w.side.op.cloud
+	w.side.troubles.plan(w)
+	w.side.cloud.SetFaults(w.side.troubles.faults())
 	identities, err := w.side.op.enroll(w.sc.Devices())
 	if err != nil {
 		return err
@@ -169,10 +176,12 @@ func (w *world) furnish() error {
 	if err != nil {
 		return err
 	}
+	if err := w.planFaults(); err != nil {
+		return err
+	}
 	if err := w.populate(identities, catalogue); err != nil {
 		return err
 	}
-	w.planFaults()
 	w.judge = check.NewJudge(w.sc.Rules(), w.sc.Scaled)
 	for _, r := range w.sc.Rules() {
 		w.asksFlash = w.asksFlash || strings.Contains(r.Program.Source, "flash.")
@@ -203,6 +212,9 @@ func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogu
 		hooks := &device.Hooks{Point: sh.reached}
 		if w.opt.Trace != nil {
 			hooks.Trace = sh.console
+		}
+		if slices.ContainsFunc(w.sc.Faults, func(f scenario.Fault) bool { return f.Type == scenario.FaultMemory }) {
+			hooks.Memory = sh.memory
 		}
 		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
 	}
@@ -247,6 +259,9 @@ func (sh *shard) make(id int32, name string, nvs []byte) error {
 	}
 	a.id, a.dev, a.name, a.group, a.link = id, dev, name, t.group, t.link
 	a.up.Rand = w.seed.Stream("uplink/" + t.name)
+	if a.trouble != nil {
+		sh.arm(a)
+	}
 	if len(w.sc.Attacks) > 0 {
 		a.ran = make([]time.Duration, len(w.fleet.images))
 	}
@@ -293,6 +308,15 @@ func (w *world) restore(a *actor, at time.Duration) {
 
 func (w *world) hangUp(a *actor) { a.client.PowerOff() }
 
+func (w *world) strike(a *actor, i int, at time.Duration) {
+	m := msg{kind: msgStrike, gen: uint32(i)}
+	if ks := w.k.ShardOf(a.id); w.shards[ks.Index].stepping == a {
+		ks.Send(a.id, at, m)
+	} else {
+		w.k.Post(a.id, a.id, at, m)
+	}
+}
+
 func (w *world) send(id int32, m msg) {
 	ks := w.k.ShardOf(w.cloudID)
 	ks.Send(id, ks.Now()+w.lookahead, m)
@@ -305,22 +329,6 @@ func (w *world) handle(ks *kernel.Shard[msg], e *kernel.Event[msg]) {
 		return
 	}
 	sh.device(e)
-}
-
-// planFaults draws what happens to whom.
-func (w *world) planFaults() {
-	for i := range w.sc.Faults {
-		f := &w.sc.Faults[i]
-		targets := fault.Targets(w.seed, f.Name, w.fleet.selected(&f.Select), f.Select.Fraction)
-		if f.When != nil {
-			w.pending = append(w.pending, whenFault{i, targets})
-			continue
-		}
-		for _, t := range targets {
-			a := &w.devs[t]
-			a.cuts = append(a.cuts, fault.Plan(w.seed, i, f, w.fleet.things[t].name, w.fleet.where(t))...)
-		}
-	}
 }
 
 // run executes the world until something ends it.
@@ -372,7 +380,7 @@ func (w *world) barrier(end time.Duration) bool {
 	switch {
 	case abort:
 		w.stopped = stopAbort
-	case w.quiet():
+	case w.quiet(end):
 		w.stopped = stopQuiet
 	default:
 		w.outside(end)
@@ -423,9 +431,17 @@ func (w *world) conditions(now time.Duration) {
 		if ok, err := f.When.Holds(&w.env); err != nil || !ok {
 			return false
 		}
+		if f.Type == scenario.FaultCloud {
+			w.k.Post(w.cloudID, w.cloudID, now, msg{kind: msgStrike, gen: uint32(w.side.troubles.of(p.index))})
+			return true
+		}
 		for _, t := range p.targets {
-			c := fault.Now(w.seed, p.index, f, w.fleet.things[t].name)
 			a := &w.devs[t]
+			if f.Type != scenario.FaultPowerCut {
+				w.engine.strike(a, a.trouble.of(p.index), now)
+				continue
+			}
+			c := fault.Now(w.seed, p.index, f, w.fleet.things[t].name)
 			if a.dev == nil || a.cutBy != nil || !a.powered() {
 				continue
 			}
@@ -438,8 +454,8 @@ func (w *world) conditions(now time.Duration) {
 
 // quiet reports whether nothing is left that could change the outcome: the operator
 // is done, every execution has ended, and every device is idle or dead.
-func (w *world) quiet() bool {
-	if len(w.pending) > 0 || !w.side.op.done() {
+func (w *world) quiet(now time.Duration) bool {
+	if len(w.pending) > 0 || now < w.lastStrike || !w.side.op.done() {
 		return false
 	}
 	for _, sh := range w.shards {

@@ -139,6 +139,27 @@ func (c *Client) Alive() bool { return c.state != offline }
 // Online reports whether CONNACK has been received.
 func (c *Client) Online() bool { return c.state == online }
 
+// Dialing reports whether an attempt to connect has not yet sent its first flight.
+func (c *Client) Dialing() bool { return c.state == dialing }
+
+// Unanswered lets an attempt to connect go on without an answer: it gives up when
+// its time is over.
+func (c *Client) Unanswered(now time.Duration) {
+	c.state, c.due = handshaking, now+connectTimeout
+}
+
+// Break ends the connection, or the attempt at one, as the network does; told says
+// whether the other end learns of it, too.
+func (c *Client) Break(now time.Duration, why string, told bool, out []Output) []Output {
+	if c.state == offline {
+		return out
+	}
+	if told && c.state > dialing {
+		out = append(out, Output{At: now, Frame: protocol.Frame{Kind: protocol.FrameClose}, IsPost: true})
+	}
+	return c.fail(out, now, why)
+}
+
 // NextWake is when the client must be woken; ok is false when it waits for nothing.
 func (c *Client) NextWake() (at time.Duration, ok bool) { return c.due, c.state != offline }
 

@@ -73,3 +73,9 @@ func (d *Direction) Send(l *Link, bitsPerSecond uint64, now time.Duration, n int
 	d.last = max(d.last, start+delay)
 	return d.last
 }
+
+// Keep is at, or the latest arrival so far: what is sent arrives in order.
+func (d *Direction) Keep(at time.Duration) time.Duration {
+	d.last = max(d.last, at)
+	return d.last
+}

@@ -63,7 +63,7 @@ func (b *builder) mix(key *file.Node, list []file.Link, single map[string]Link) 
 				}
 				b.unknown(f.Use.Node, "network", w.Use, names)
 			}
-			if f.Downlink.Node != nil || f.Uplink.Node != nil || f.Latency.Node != nil || f.Jitter.Node != nil || f.Loss.Node != nil {
+			if f.Downlink.Node != nil || f.Uplink.Node != nil || f.Latency.Node != nil || f.Jitter.Node != nil || f.Loss.Node != nil || f.Disconnect != nil {
 				b.fail(f.Use.Node, "", "either use another network, or describe the link here")
 			}
 			w.Link = link
@@ -86,6 +86,12 @@ func (b *builder) link(f *file.Link) Link {
 	}
 	if l.Loss > Million/2 {
 		b.fail(f.Loss.Node, "", "more than 50%% loss is no link any more")
+	}
+	if d := f.Disconnect; d != nil {
+		l.DisconnectEvery, l.DisconnectFrom, l.DisconnectTo = d.Every.Value, d.For.From, d.For.To
+		if d.Every.Node != nil && d.Every.Value < time.Second {
+			b.fail(d.Every.Node, "", "a link that breaks more often than every second is no link")
+		}
 	}
 	return l
 }

@@ -54,8 +54,8 @@ func TestFullScenario(t *testing.T) {
 
 	mixed := s.NetworkByName("mixed")
 	require.Equal(t, []WeightedLink{
-		{800_000, "home", Link{8_000_000, 2_000_000, 25 * time.Millisecond, 10 * time.Millisecond, 5_000}},
-		{200_000, "", Link{400_000, 0, 180 * time.Millisecond, 90 * time.Millisecond, 30_000}},
+		{800_000, "home", Link{Downlink: 8_000_000, Uplink: 2_000_000, Latency: 25 * time.Millisecond, Jitter: 10 * time.Millisecond, Loss: 5_000}},
+		{200_000, "", Link{Downlink: 400_000, Latency: 180 * time.Millisecond, Jitter: 90 * time.Millisecond, Loss: 30_000, DisconnectEvery: 20 * time.Minute, DisconnectFrom: 45 * time.Second, DisconnectTo: 45 * time.Second}},
 	}, mixed.Links)
 	require.Nil(t, s.NetworkByName(DefaultNetwork), "nobody uses it")
 
@@ -83,8 +83,8 @@ func TestFullScenario(t *testing.T) {
 	}
 	require.Equal(t, During{"otadata-write", device.PhaseOtadata, true}, s.Faults[0].During[3])
 	require.Equal(t, Point{device.PointBlockProgrammed, 128}, *s.Faults[1].At)
-	require.True(t, s.Faults[1].HasKeep)
-	require.EqualValues(t, 12, s.Faults[1].Keep)
+	require.True(t, s.Faults[1].PowerCut.HasKeep)
+	require.EqualValues(t, 12, s.Faults[1].PowerCut.Keep)
 	require.EqualValues(t, 500_000, s.Attacks[0].Fraction)
 	require.Equal(t, []string{"canary", "field"}, s.Attacks[1].Targets, "everybody")
 	require.EqualValues(t, 1, s.Attacks[1].Xor)
@@ -192,7 +192,18 @@ var edits = []struct{ old, new, message string }{
 	{"during: [download,", "during: [downlaod,", `did you mean "download"?`},
 	{"at: block(128).programmed", "at: block(x).programmed", "unknown point"},
 	{"torn: word, keep", "torn: none, keep", "torn is none"},
-	{"type: power-cut, select: {groups", "type: flash-media, select: {groups", `"flash-media" is not supported by this version`},
+	{"type: power-cut, select: {groups", "type: flash-media, select: {groups", "what does the flash-media fault do?"},
+	{"type: power-cut, select: {groups", "type: memory, effect: stuck, select: {groups", "stuck is no effect of a fault of type memory"},
+	{"effect: one-way, direction: up", "effect: one-way", "in which direction does nothing pass?"},
+	{"effect: one-way, direction: up", "effect: degrade", "what gets worse?"},
+	{"effect: one-way, direction: up", "effect: outage, torn: page", "torn belongs to faults of type power-cut"},
+	{"at: 10m..2h, every: 1h", "every: 1h, at: self-test", "every belongs to a fault that strikes at a time"},
+	{"at: 10m..2h, every: 1h", "at: 13h", "after the end of the scenario"},
+	{"networks: [mixed]", "networks: [mxied]", `unknown network "mxied"`},
+	{"copy: 1, keep: 12B", "copy: 2", "too large"},
+	{"reads: 1000}", "oneIn: 3}", "after how many reads"},
+	{"ahead: 400d", "ahead: 1d, behind: 1d", "by how much does the clock jump?"},
+	{"disconnect: {every: 20m", "disconnect: {every: 1ms", "more often than every second"},
 	{"off: 5s..10m", "off: 10m..5s", "first end is the smaller one"},
 	{"lacks: [signing_key", "lacks: [singing-key", "unknown capability"},
 	{"offset: 0x1000", "offset: 0x100000", "the image has 1048576 bytes"},

@@ -3,101 +3,9 @@ package scenario
 import (
 	"regexp"
 	"slices"
-	"time"
 
-	"github.com/otasim/otasim/device"
-	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
-
-// phases are the words of during: the phase each stands for, and whether it is only hit inside a flash command.
-var phases = map[string]During{
-	"download":      {Phase: device.PhaseDownload},
-	"flash-write":   {Phase: device.PhaseDownload, InFlash: true},
-	"verify":        {Phase: device.PhaseVerify},
-	"otadata":       {Phase: device.PhaseOtadata},
-	"otadata-write": {Phase: device.PhaseOtadata, InFlash: true},
-	"self-test":     {Phase: device.PhaseSelfTest},
-	"first-boot":    {Phase: device.PhaseSelfTest},
-	"confirm":       {Phase: device.PhaseConfirm},
-}
-
-func (b *builder) buildFaults() {
-	seen := map[string]bool{}
-	for i := range b.f.Faults {
-		f := &b.f.Faults[i]
-		if seen[f.Name.Value] && f.Name.Node != nil {
-			b.fail(f.Name.Node, "", "fault %q is defined twice", f.Name.Value)
-		}
-		seen[f.Name.Value] = true
-		out := Fault{
-			Name: f.Name.Value, Type: f.Type.Value, Select: b.selection(&f.Select), When: b.expr(f.When, check.When), Times: 1,
-			OffFrom: 5 * time.Second, OffTo: 60 * time.Second, Torn: TornSector, Keep: uint32(f.Keep.Value), HasKeep: f.Keep.Node != nil, Pos: pos(f.Place),
-		}
-		if f.Times.Node != nil {
-			out.Times = int(f.Times.Value)
-		}
-		if f.Off.Node != nil {
-			out.OffFrom, out.OffTo = f.Off.From, f.Off.To
-		}
-		if f.Torn.Node != nil {
-			out.Torn = Torn(f.Torn.Value)
-		}
-		if out.HasKeep && out.Torn == TornNone {
-			b.fail(f.Keep.Node, "", "keep tells what a torn command leaves, but torn is none")
-		}
-		if f.Keep.Value > 65536 {
-			b.fail(f.Keep.Node, "", "no flash command is longer than 64 KiB")
-		}
-		if f.At.Node != nil {
-			out.At = b.point(f.At)
-		}
-		for _, d := range f.During {
-			if p, ok := phases[d.Value]; ok && d.Node != nil {
-				p.Name = d.Value
-				out.During = append(out.During, p)
-			}
-		}
-		where := 0
-		for _, given := range []bool{f.At.Node != nil, len(f.During) > 0, f.When.Node != nil} {
-			if given {
-				where++
-			}
-		}
-		if where != 1 {
-			b.fail(f.Place, "", "where does the fault strike? give one of at (a point), during (phases), when (a condition)")
-		}
-		b.s.Faults = append(b.s.Faults, out)
-	}
-}
-
-func (b *builder) point(f file.String) *Point {
-	p, arg, err := device.ParsePoint(f.Value)
-	if err != nil {
-		names := []string{"block(128).programmed"}
-		for _, p := range device.Points() {
-			names = append(names, p.String())
-		}
-		help := "points are " + joinWords(names)
-		if near := file.Nearest(f.Value, names); near != "" {
-			help = "did you mean " + near + "?"
-		}
-		b.fail(f.Node, help, "unknown point %q", f.Value)
-		return nil
-	}
-	return &Point{Point: p, Arg: arg}
-}
-
-func joinWords(list []string) string {
-	out := ""
-	for i, w := range list {
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
-}
 
 func (b *builder) selection(f *file.Select) Select {
 	for _, g := range f.Groups {
@@ -106,7 +14,12 @@ func (b *builder) selection(f *file.Select) Select {
 	for _, t := range f.Things {
 		b.thing(t)
 	}
-	return Select{Groups: words(f.Groups), Things: words(f.Things), Fraction: b.fraction(f.Fraction)}
+	for _, n := range f.Networks {
+		if n.Node != nil && b.s.NetworkByName(n.Value) == nil && n.Value != DefaultNetwork {
+			b.unknown(n.Node, "network", n.Value, b.networkNames())
+		}
+	}
+	return Select{Groups: words(f.Groups), Things: words(f.Things), Networks: words(f.Networks), Fraction: b.fraction(f.Fraction)}
 }
 
 func (b *builder) fraction(f file.Share) uint64 {

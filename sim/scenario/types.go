@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/scenario/file"
@@ -197,6 +196,9 @@ type Link struct {
 	Latency  time.Duration // one way
 	Jitter   time.Duration // uniform in [-Jitter, +Jitter] around Latency
 	Loss     uint64        // ppm of the segments, seen as retransmission delay
+
+	DisconnectEvery              time.Duration // mean time between two failures of the link, 0: it has none
+	DisconnectFrom, DisconnectTo time.Duration // how long it is gone then, drawn uniformly
 }
 
 // Cloud is the account the fleet talks to.
@@ -373,57 +375,13 @@ type Power struct {
 	Groups []string
 }
 
-// During is a phase as the file wrote it. Name counts in the result, Phase is what it stands for: flash-write is
-// device.PhaseDownload inside a flash command, otadata-write is device.PhaseOtadata, first-boot is device.PhaseSelfTest.
-type During struct {
-	Name    string
-	Phase   device.Phase
-	InFlash bool // inside a flash program or erase command
-}
-
-// Point is a named moment in a device's life: otadata.program, self-test, block(128).programmed (Arg 128).
-type Point struct {
-	Point device.Point
-	Arg   int // -1: any
-}
-
-// Select names the devices a fault or an attack meets: those of Groups and Things (all if both are empty), of which a
+// Select names the devices a fault or an attack meets: those of Groups, Things and Networks (all if they are empty), of which a
 // Fraction is drawn.
 type Select struct {
 	Groups   []string
 	Things   []string
-	Fraction uint64 // ppm, Million if the file says nothing
-}
-
-// Torn is what an interrupted flash command leaves.
-type Torn string
-
-// The granularities at which a torn program or erase stops.
-const (
-	TornNone   Torn = "none"   // the command did not start, or was done
-	TornWord   Torn = "word"   // 4 bytes
-	TornPage   Torn = "page"   // 256 bytes
-	TornSector Torn = "sector" // 4096 bytes; an interrupted erase leaves noise
-)
-
-// Fault types.
-const FaultPowerCut = "power-cut"
-
-// Fault is something that goes wrong.
-type Fault struct {
-	Name    string
-	Type    string
-	Select  Select
-	At      *Point         // strikes at this point, or
-	During  []During       // in one of these phases, drawn per device, or
-	When    *check.Program // when this becomes true
-	Times   int            // per device, at least 1
-	OffFrom time.Duration  // time without power, drawn uniformly
-	OffTo   time.Duration
-	Torn    Torn
-	Keep    uint32 // bytes of the interrupted program that reach the cells, with HasKeep
-	HasKeep bool
-	Pos     Pos
+	Networks []string // devices on one of these, too
+	Fraction uint64   // ppm, Million if the file says nothing
 }
 
 // Attack types.

@@ -209,7 +209,16 @@ type Link struct {
 	// Share of packets that are lost and sent again.
 	Loss Share `json:"loss"`
 	// Connections that break now and then.
-	Disconnect Any `json:"disconnect" later:"true"`
+	Disconnect *Disconnect `json:"disconnect"`
+}
+
+// Disconnect is how often a link fails: each pause is drawn between half and one and a half times every.
+type Disconnect struct {
+	Place *Node `json:"-"`
+	// Mean time between two failures.
+	Every Duration `json:"every" jsonschema:"required"`
+	// How long the link is gone.
+	For DurationRange `json:"for" jsonschema:"required"`
 }
 
 // Cloud is the account.
@@ -456,27 +465,81 @@ type Fault struct {
 	// Name, used in expressions: faults["name"].injected.
 	Name String `json:"name" jsonschema:"required"`
 	// Kind of fault.
-	Type String `json:"type" jsonschema:"required,enum=power-cut,later=flash-media,later=network,later=cloud,later=clock,later=memory"`
+	Type String `json:"type" jsonschema:"required,enum=power-cut,enum=flash-media,enum=network,enum=cloud,enum=clock,enum=memory"`
+	// What it does. flash-media: bit-flip, stuck, dead-sector, program-fails, erase-fails, read-disturb, worn-out. network: disconnect, reconnect-storm, outage, ap-outage, one-way, degrade, dns, captive-portal. cloud: error, throttle, lost-reply, broker-restart, outage, slow. clock: unset, jump, drift. memory: no-buffer, heap.
+	Effect String `json:"effect" jsonschema:"enum=bit-flip,enum=stuck,enum=dead-sector,enum=program-fails,enum=erase-fails,enum=read-disturb,enum=worn-out,enum=disconnect,enum=reconnect-storm,enum=outage,enum=ap-outage,enum=one-way,enum=degrade,enum=dns,enum=captive-portal,enum=error,enum=throttle,enum=lost-reply,enum=broker-restart,enum=slow,enum=unset,enum=jump,enum=drift,enum=no-buffer,enum=heap"`
 	// Devices it may meet; all if absent.
 	Select Select `json:"select"`
-	// A named point in a device's life: otadata.program, self-test, block(128).programmed.
+	// A named point in a device's life (otadata.program, self-test, block(128).programmed), or a time such as 30m, or a range of times such as 5m..2h from which each device draws its own.
 	At String `json:"at"`
 	// Phases of an update; one is drawn per device: download, flash-write (inside a flash command), verify, otadata or otadata-write, self-test or first-boot, confirm.
 	During []String `json:"during" jsonschema:"enum=download,enum=flash-write,enum=verify,enum=otadata,enum=otadata-write,enum=self-test,enum=first-boot,enum=confirm"`
 	// Strikes when this becomes true.
 	When Expr `json:"when"`
+	// With a time: it strikes again so much later, until the end or as often as times says.
+	Every Duration `json:"every"`
 	// How often it strikes a device.
 	Times Int `json:"times" jsonschema:"minimum=1,maximum=1000"`
-	// How long the power stays away.
-	Off DurationRange `json:"off"`
-	// Where an interrupted flash command stops: none (between commands), or at any word, page or sector.
-	Torn String `json:"torn" jsonschema:"enum=none,enum=word,enum=page,enum=sector"`
-	// Bytes of the interrupted program that still reach the cells.
-	Keep Size `json:"keep"`
-	// Which of the two otadata copies.
-	Copy Int `json:"copy" later:"true"`
+	// How often it strikes at most, all devices together; who is spared is drawn from the seed.
+	Budget Int `json:"budget" jsonschema:"minimum=1,maximum=5000000"`
 	// Chance of striking at each opportunity.
-	Probability Share `json:"probability" later:"true"`
+	Probability Share `json:"probability"`
+	// How long it lasts; to the end if absent.
+	For DurationRange `json:"for"`
+	// power-cut: how long the power stays away.
+	Off DurationRange `json:"off"`
+	// power-cut: where an interrupted flash command stops: none (between commands), or at any word, page or sector.
+	Torn String `json:"torn" jsonschema:"enum=none,enum=word,enum=page,enum=sector"`
+	// power-cut: bytes of the interrupted program that still reach the cells.
+	Keep Size `json:"keep"`
+	// power-cut: which of the two otadata copies the interrupted command works on.
+	Copy Int `json:"copy" jsonschema:"minimum=0,maximum=1"`
+	// power-cut: the flash command that is interrupted, the first of its kind from the point on; program if keep is given.
+	Command String `json:"command" jsonschema:"enum=program,enum=erase,enum=any"`
+	// power-cut: flash commands of that kind that still pass unharmed.
+	Skip Int `json:"skip" jsonschema:"minimum=0,maximum=1000000"`
+	// power-cut: what the interrupted command leaves, instead of torn and keep: not-started, prefix (keep bytes of it), subset (each bit by chance), erase-zeroed, erase-noise, erase-looks-done, done.
+	Leaves String `json:"leaves" jsonschema:"enum=not-started,enum=prefix,enum=subset,enum=erase-zeroed,enum=erase-noise,enum=erase-looks-done,enum=done"`
+	// power-cut: seed of what is left to chance in the interrupted command; from the scenario's seed if absent.
+	TornSeed Hex `json:"tornSeed"`
+	// flash-media: the partition by its label, or running, passive (the OTA slot that is not running; the default).
+	Partition String `json:"partition"`
+	// flash-media: where in the partition the region begins; drawn per device for dead-sector if absent, else 0.
+	Offset Hex `json:"offset"`
+	// flash-media: length of the region; the rest of the partition if absent, one sector for dead-sector.
+	Length Size `json:"length"`
+	// flash-media: bits affected, drawn per device; 1 if absent.
+	Bits Int `json:"bits" jsonschema:"minimum=1,maximum=65536"`
+	// flash-media, stuck: the value of the bits.
+	Value Int `json:"value" jsonschema:"minimum=0,maximum=1"`
+	// flash-media, read-disturb: reads of a sector until its bits flip.
+	Reads Int `json:"reads" jsonschema:"minimum=1,maximum=1000000000"`
+	// flash-media, program-fails and erase-fails: one command in so many fails.
+	OneIn Int `json:"oneIn" jsonschema:"minimum=1,maximum=1000000000"`
+	// network, one-way: the direction in which nothing passes.
+	Direction String `json:"direction" jsonschema:"enum=up,enum=down"`
+	// network, degrade, and cloud, slow: added to every delay.
+	Latency Duration `json:"latency"`
+	// network, degrade: the added latency varies by so much to both sides.
+	Jitter Duration `json:"jitter"`
+	// network, degrade: share of packets that are lost and sent again.
+	Loss Share `json:"loss"`
+	// network, degrade: speed towards the device.
+	Downlink Rate `json:"downlink"`
+	// network, degrade: speed from the device.
+	Uplink Rate `json:"uplink"`
+	// cloud: the service that is hit.
+	Service String `json:"service" jsonschema:"enum=jobs,enum=streams,enum=s3,enum=broker,enum=control-plane"`
+	// cloud: only requests of this kind, such as start-next, update, get (jobs) or get (streams).
+	Operation String `json:"operation"`
+	// clock, jump: the clock is set forward by so much.
+	Ahead Duration `json:"ahead"`
+	// clock, jump: the clock is set back by so much.
+	Behind Duration `json:"behind"`
+	// clock, drift: parts per million that it is too fast; negative: too slow.
+	Drift Int `json:"drift" jsonschema:"minimum=-500000,maximum=500000"`
+	// memory, heap: the largest block that can still be had; none if absent.
+	Heap Size `json:"heap"`
 }
 
 // Select chooses devices.
@@ -485,6 +548,8 @@ type Select struct {
 	Groups []String `json:"groups"`
 	// By thing name.
 	Things []String `json:"things"`
+	// By network: the devices of one access point, cell or region.
+	Networks []String `json:"networks"`
 	// Share of them, drawn from the seed.
 	Fraction Share `json:"fraction"`
 }
