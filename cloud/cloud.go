@@ -19,6 +19,7 @@ package cloud
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -52,6 +53,8 @@ type Switches struct {
 	Streams streams.Switches
 	OTA     ota.Switches
 	Broker  broker.Switches
+	// JobQuotasOf2019 lowers the quotas of active jobs, where they are not set.
+	JobQuotasOf2019 bool
 }
 
 // Config is what a Cloud is made of. Zero values have defaults, but for Epoch.
@@ -126,6 +129,14 @@ func New(cfg Config) (*Cloud, error) {
 	for n := range cfg.Quotas {
 		if !quota.Known(n) {
 			return nil, fmt.Errorf("cloud: unknown quota %q", n)
+		}
+	}
+	if cfg.Switches.JobQuotasOf2019 {
+		cfg.Quotas = maps.Clone(cfg.Quotas)
+		for _, n := range []quota.Name{quota.ActiveSnapshotJobs, quota.ActiveContinuousJobs} {
+			if d := quota.Default(n); cfg.Quotas[n] == d {
+				cfg.Quotas[n] = min(d, 100)
+			}
 		}
 	}
 	def := func(d *time.Duration, v time.Duration) {

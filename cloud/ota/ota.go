@@ -52,6 +52,9 @@ type Switches struct {
 	KeepLiveJob bool
 	// DecodeSignature decodes a custom signature from base64 until it is DER.
 	DecodeSignature bool
+	// AcceptLongIDs lets an update whose job id would be too long fail when the
+	// job is made instead of at once.
+	AcceptLongIDs bool
 }
 
 // Config is what a Service is made of; all but Fault is required.
@@ -118,7 +121,7 @@ func (s *Service) CreateOTAUpdate(now time.Time, req CreateRequest) (CreateRespo
 	switch {
 	case !aws.Name(id, 128, ""):
 		return CreateResponse{}, aws.InvalidRequest.Because("otaUpdateId %q: want 1 to 128 of [a-zA-Z0-9_-]", id)
-	case len(JobID(id)) > 64:
+	case len(JobID(id)) > 64 && !s.cfg.Switches.AcceptLongIDs:
 		return CreateResponse{}, aws.InvalidRequest.Because("otaUpdateId %q: its job id %s would be longer than 64 characters", id, JobID(id))
 	case s.updates[id] != nil:
 		return CreateResponse{}, aws.Exists("OTA update", id, s.cfg.Realm.ARN("otaupdate", id))

@@ -285,6 +285,16 @@ func (l Limits) Set(n Name, value string) error {
 	return nil
 }
 
+// Default is the value of a row, 0 for an unknown name.
+func Default(n Name) int64 {
+	for _, r := range Rows {
+		if r.Name == n {
+			return r.Value
+		}
+	}
+	return 0
+}
+
 // Known reports whether a name is in Rows.
 func Known(n Name) bool { return slices.ContainsFunc(Rows, func(r Row) bool { return r.Name == n }) }
 

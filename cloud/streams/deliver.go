@@ -349,7 +349,14 @@ func (s *Service) message(c *content, token string, file, size, block int, js bo
 		m = base64.StdEncoding.AppendEncode(append(m, `,"p":"`...), data)
 		m = append(m, '"', '}')
 	} else {
-		m = append(make([]byte, 0, 48+len(token)+len(data)), 0xbf)
+		open := byte(0xbf)
+		if s.switches.DefiniteData {
+			open = 0xa4
+			if token != "" {
+				open = 0xa5
+			}
+		}
+		m = append(make([]byte, 0, 48+len(token)+len(data)), open)
 		if token != "" {
 			m = appendText(append(m, 0x61, 'c'), token)
 		}
@@ -357,7 +364,9 @@ func (s *Service) message(c *content, token string, file, size, block int, js bo
 		m = appendHead(append(m, 0x61, 'l'), 0, uint64(len(data)))
 		m = appendHead(append(m, 0x61, 'i'), 0, uint64(block))
 		m = append(appendHead(append(m, 0x61, 'p'), 2, uint64(len(data))), data...)
-		m = append(m, 0xff)
+		if open == 0xbf {
+			m = append(m, 0xff)
+		}
 	}
 	if s.held += len(m); s.held > maxHeld {
 		clear(s.messages)

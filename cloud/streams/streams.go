@@ -50,6 +50,8 @@ type Source interface {
 type Switches struct {
 	// Lenient clips a default block count to the file instead of refusing it.
 	Lenient bool
+	// DefiniteData writes data messages as maps of definite length.
+	DefiniteData bool
 }
 
 // Location is where a file is.
