@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud"
-	"github.com/otasim/otasim/cloud/broker"
 	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/sim/live"
 	"github.com/otasim/otasim/sim/report"
@@ -87,7 +86,7 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 	base.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
 		c.External, c.ServeS3 = true, w.bucket.Serve
 		// The client library takes a return code that MQTT does not know for a welcome.
-		c.Switches.Broker = broker.Switches{ConnectCode: rules.NotAuthorized}
+		c.Switches.Broker.ConnectCode = rules.NotAuthorized
 	})
 	if err != nil {
 		return w, err

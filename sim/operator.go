@@ -68,11 +68,15 @@ const (
 // configuration; nil: no.
 func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices, change func(*cloud.Config)) (*operator, error) {
 	o := &operator{sc: sc, fleet: f, world: w, keys: map[string]string{}, signed: map[string]string{}, names: make([]string, len(f.things)), certs: make([]string, len(f.things))}
-	limits, err := quota.Named(sc.Cloud.Quotas)
+	limits, err := quota.Parse(sc.Cloud.Quotas)
 	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	config := cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits}
+	switches, err := cloud.ParseSwitches(sc.Cloud.Switches)
+	if err != nil {
+		return nil, fmt.Errorf("cloud: %w", err)
+	}
+	config := cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits, Switches: switches}
 	if change != nil {
 		change(&config)
 	}

@@ -46,23 +46,31 @@ type node struct {
 }
 
 func (c *command) explainCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "explain KEY|CODE|agents",
-		Short: "Describe a key of the scenario file, an exit status, or the releases of the OTA agent",
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain KEY|CODE|agents|quotas|switches",
+		Short: "Describe a key of the scenario file, an exit status, the releases of the OTA agent, or the cloud's quotas and switches",
 		Example: `  otasim explain fleet.groups.count
   otasim explain faults
   otasim explain agents
+  otasim explain quotas
   otasim explain 97`,
 		ValidArgsFunction: func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			root, err := loadSchema()
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}
-			return append(root.keys(), "agents"), cobra.ShellCompDirectiveNoFileComp
+			return append(root.keys(), "agents", "quotas", "switches"), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("explain: which key or exit status?")
+			}
+			if list := tables[args[0]]; list != nil {
+				return list(c.std.Out, asJSON)
+			}
+			if asJSON {
+				return usage("explain: --json is for quotas and switches")
 			}
 			if n, err := strconv.Atoi(args[0]); err == nil {
 				text, ok := statuses[n]
@@ -83,6 +91,8 @@ func (c *command) explainCommand() *cobra.Command {
 			return explain(c.std.Out, root, args[0])
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write quotas or switches as JSON")
+	return cmd
 }
 
 func loadSchema() (*node, error) {
@@ -198,6 +208,9 @@ func (n *node) kind() string {
 		return strings.Join(words, " or ")
 	}
 	if len(n.AnyOf) > 0 {
+		if n.AnyOf[1].Type != "array" {
+			return n.AnyOf[0].kind() + " or " + n.AnyOf[1].kind()
+		}
 		return "one or a list"
 	}
 	return ""

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
@@ -49,6 +50,17 @@ var leaves = map[reflect.Type]obj{
 	reflect.TypeFor[file.Decimal]():       {"type": "number"},
 	reflect.TypeFor[file.Expr]():          {"type": "string"},
 	reflect.TypeFor[file.Any]():           {},
+	reflect.TypeFor[file.Quotas](): {"anyOf": []any{obj{"type": "string", "enum": []string{"aws-default", "unlimited"}},
+		obj{"type": "object", "propertyNames": obj{"enum": settableQuotas()}, "additionalProperties": obj{"anyOf": []any{obj{"type": "integer", "minimum": 1}, obj{"type": "string", "enum": []string{"unlimited"}}}}}}},
+}
+
+func settableQuotas() (names []string) {
+	for _, r := range quota.Rows {
+		if !r.Fixed {
+			names = append(names, string(r.Name))
+		}
+	}
+	return names
 }
 
 func (g *generator) of(t reflect.Type, limits string) obj {

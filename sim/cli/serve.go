@@ -39,7 +39,8 @@ It ends in order on SIGTERM (exit status 143) and Ctrl-C (130). Exit status 2: u
 	fl.StringVar(&readyFile, "ready-file", "", "write addresses as JSON to this file once everything accepts connections")
 	fl.StringVar(&cfg.Region, "region", "", "region (default us-east-1)")
 	fl.StringVar(&cfg.Account, "account", "", "account, 12 digits (default 123456789012)")
-	fl.StringVar(&cfg.Quotas, "quotas", "", "aws-default or unlimited (default aws-default)")
+	fl.StringVar(&cfg.Quotas, "quotas", "", "aws-default or unlimited, and NAME=VALUE for what differs, with commas between (default aws-default; otasim explain quotas)")
+	fl.StringArrayVar(&cfg.Switches, "switch", nil, "NAME=CHOICE, a reading of a disputed point (otasim explain switches); may be repeated")
 	fl.StringVar(&cfg.AccessKey, "access-key", "", "access key that HTTP requests must be signed with (default: any)")
 	fl.StringVar(&cfg.SecretKey, "secret-key", "", "secret key of --access-key")
 	return cmd

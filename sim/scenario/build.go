@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/partition"
 	"github.com/otasim/otasim/sim/cost"
@@ -278,10 +281,60 @@ func (b *builder) buildCloud() {
 			b.fail(f.Account.Node, "", "an account has twelve digits, got %q", f.Account.Value)
 		}
 	}
-	if f.Quotas.Node != nil {
-		b.s.Cloud.Quotas = f.Quotas.Value
-	}
+	b.buildQuotas(f.Quotas)
+	b.buildSwitches(f.Switches)
 	b.buildPrices(&f.Prices)
+}
+
+// buildQuotas reads a profile, or what differs from aws-default.
+func (b *builder) buildQuotas(q file.Quotas) {
+	if q.Node == nil {
+		return
+	}
+	if q.Kind != file.Mapping {
+		if profiles := []string{"aws-default", "unlimited"}; !slices.Contains(profiles, q.Value) {
+			b.unknown(q.Node, "value", q.Value, profiles)
+			return
+		}
+		b.s.Cloud.Quotas = q.Value
+		return
+	}
+	names := make([]string, len(quota.Rows))
+	for i, r := range quota.Rows {
+		names[i] = string(r.Name)
+	}
+	for i, k := range q.Keys {
+		v := q.Items[i]
+		switch err := (quota.Limits{}).Set(quota.Name(k.Value), v.Value); {
+		case errors.Is(err, quota.ErrUnknown):
+			b.unknown(k, "quota", k.Value, names)
+		case errors.Is(err, quota.ErrFixed):
+			b.fail(k, "", "%v", err)
+		case err != nil || v.Kind != file.Scalar:
+			b.fail(v, "", "%s: expected a whole number from 1, or unlimited, got %q", k.Value, v.Value)
+		default:
+			b.s.Cloud.Quotas += "," + k.Value + "=" + v.Value
+		}
+	}
+}
+
+// buildSwitches reads the choices among readings of the documentation.
+func (b *builder) buildSwitches(switches file.Map[file.Label]) {
+	var names []string
+	for i := range cloud.SwitchTable {
+		names = append(names, cloud.SwitchTable[i].Name)
+	}
+	for _, e := range switches {
+		i := slices.Index(names, e.Name)
+		switch {
+		case i < 0:
+			b.unknown(e.Key, "switch", e.Name, names)
+		case !slices.Contains(cloud.SwitchTable[i].Choices, e.Value.Value):
+			b.unknown(e.Value.Node, "choice", e.Value.Value, cloud.SwitchTable[i].Choices)
+		default:
+			b.s.Cloud.Switches = append(b.s.Cloud.Switches, e.Name+"="+e.Value.Value)
+		}
+	}
 }
 
 // buildPrices reads the prices that replace the shipped ones.

@@ -105,6 +105,11 @@ func TestSetOverridesAndWorkingDirectory(t *testing.T) {
 	seed := uint64(77)
 	require.EqualValues(t, 77, load(t, "testdata/full.yaml", Options{Seed: &seed}).Seed)
 
+	s = load(t, "testdata/full.yaml", Options{Sets: []string{"cloud.quotas={jobs-data-writes: 50, connections: unlimited}", "cloud.quotas.jobs-data-writes=60", "cloud.quotas.connect-rate=5",
+		"cloud.switches={stream-answers: requester}", "cloud.switches.refused-connect=5"}})
+	require.Equal(t, "aws-default,jobs-data-writes=60,connections=unlimited,connect-rate=5", s.Cloud.Quotas)
+	require.Equal(t, []string{"stream-answers=requester", "refused-connect=5"}, s.Cloud.Switches)
+
 	_, _, err := Load("testdata/full.yaml", Options{Sets: []string{"firmware.2.0.0.size=1KiB"}})
 	require.ErrorIs(t, err, ErrUsage)
 	_, _, err = Load("testdata/full.yaml", Options{Devices: 1})
@@ -225,6 +230,14 @@ var edits = []struct{ old, new, message string }{
 	{"abortOnFail: true", "abortOnFail: maybe", "expected true or false"},
 	{"severity: warning", "abortOnFail: true", "abortOnFail belongs to"},
 	{"atEnd: fleet", "sometimes: now > duration(\"1s\")\n    atEnd: fleet", "exactly one of always"},
+	{"quotas: unlimited", "quotas: unlimmited", `did you mean "unlimited"?`},
+	{"quotas: unlimited", "quotas: {job-data-writes: 50}", `did you mean "jobs-data-writes"?`},
+	{"quotas: unlimited", "quotas: {jobs-data-writes: -1}", "expected a whole number from 1, or unlimited"},
+	{"quotas: unlimited", "quotas: {jobs-data-writes: [1]}", "expected a whole number from 1, or unlimited"},
+	{"quotas: unlimited", "quotas: {payload: 1}", "part of what a request may look like"},
+	{"quotas: unlimited", "quotas: [unlimited]", "expected aws-default, unlimited or a mapping"},
+	{"quotas: unlimited", "switches: {stream-answer: requester}", `did you mean "stream-answers"?`},
+	{"quotas: unlimited", "switches: {stream-answers: requestor}", `did you mean "requester"?`},
 	{"kind: Scenario", "kind: Sweep", `unknown value "Sweep"`},
 }
 

@@ -203,10 +203,11 @@ type Link struct {
 
 // Cloud is the account the fleet talks to.
 type Cloud struct {
-	Region  string
-	Account string             // 12 digits
-	Quotas  string             // aws-default or unlimited
-	Prices  map[string]float64 // US dollars by name of package cost, instead of its tables
+	Region   string
+	Account  string             // 12 digits
+	Quotas   string             // a profile, and NAME=VALUE for what differs, in the order of the file; see quota.Parse
+	Switches []string           // NAME=CHOICE; see cloud.ParseSwitches
+	Prices   map[string]float64 // US dollars by name of package cost, instead of its tables
 }
 
 // Trigger says when something happens. Exactly one of At, After or When alone is set; When beside At or After is a

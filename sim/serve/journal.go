@@ -35,12 +35,13 @@ const largeBody = 4096
 
 // identity is what a cloud is made from; it never changes.
 type identity struct {
-	Format  int    `cbor:"1,keyasint"` // of records
-	Region  string `cbor:"2,keyasint"`
-	Account string `cbor:"3,keyasint"`
-	Quotas  string `cbor:"4,keyasint"`
-	Seed    []byte `cbor:"5,keyasint"`
-	Epoch   int64  `cbor:"6,keyasint"` // unix nanoseconds
+	Format   int      `cbor:"1,keyasint"` // of records
+	Region   string   `cbor:"2,keyasint"`
+	Account  string   `cbor:"3,keyasint"`
+	Quotas   string   `cbor:"4,keyasint"`
+	Seed     []byte   `cbor:"5,keyasint"`
+	Epoch    int64    `cbor:"6,keyasint"` // unix nanoseconds
+	Switches []string `cbor:"7,keyasint,omitempty"`
 }
 
 // format of records; another one cannot be read.

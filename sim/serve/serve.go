@@ -54,13 +54,14 @@ const (
 
 // Config says what to serve, and where. Port 0 is a free one.
 type Config struct {
-	HTTP, MQTTS string // addresses
-	MQTT        string // address without TLS, on the loopback interface; "" for not at all
-	Data        string // directory, "" for memory only
-	Region      string // default us-east-1, or what the directory has
-	Account     string // default 123456789012, or what the directory has
-	Quotas      string // aws-default (the default) or unlimited
-	AccessKey   string // that every request must be signed with; "": see DefaultKey
+	HTTP, MQTTS string   // addresses
+	MQTT        string   // address without TLS, on the loopback interface; "" for not at all
+	Data        string   // directory, "" for memory only
+	Region      string   // default us-east-1, or what the directory has
+	Account     string   // default 123456789012, or what the directory has
+	Quotas      string   // aws-default (the default), unlimited, or what differs; see quota.Parse
+	Switches    []string // NAME=CHOICE; see cloud.ParseSwitches
+	AccessKey   string   // that every request must be signed with; "": see DefaultKey
 	SecretKey   string
 }
 
@@ -107,7 +108,10 @@ func (cfg *Config) check() error {
 	if strings.Trim(cfg.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || len(cfg.Region) > 40 {
 		return fmt.Errorf("%w: region %q: want a name such as us-east-1", ErrUsage, cfg.Region)
 	}
-	if _, err := quota.Named(cfg.Quotas); err != nil {
+	if _, err := quota.Parse(cfg.Quotas); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if _, err := cloud.ParseSwitches(cfg.Switches); err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	for _, a := range []struct{ name, address string }{{"HTTP", cfg.HTTP}, {"MQTT with TLS", cfg.MQTTS}, {"MQTT", cfg.MQTT}} {
@@ -148,7 +152,11 @@ func (s *Server) start(cfg *Config) error {
 		return err
 	}
 	s.epoch = time.Unix(0, id.Epoch).UTC()
-	limits, err := quota.Named(id.Quotas)
+	limits, err := quota.Parse(id.Quotas)
+	if err != nil {
+		return err
+	}
+	switches, err := cloud.ParseSwitches(id.Switches)
 	if err != nil {
 		return err
 	}
@@ -160,7 +168,7 @@ func (s *Server) start(cfg *Config) error {
 	if !options.RequireAuth {
 		options.AccessKey, options.SecretKey = DefaultKey, DefaultKey
 	}
-	c, err := cloud.New(cloud.Config{Region: id.Region, Account: id.Account, Seed: [32]byte(id.Seed), Epoch: s.epoch, Quotas: limits, Metered: true, External: true,
+	c, err := cloud.New(cloud.Config{Region: id.Region, Account: id.Account, Seed: [32]byte(id.Seed), Epoch: s.epoch, Quotas: limits, Switches: switches, Metered: true, External: true,
 		Presign: api.Presigner("http://"+reachable(l.Addr().String()), options)})
 	if err != nil {
 		_ = l.Close()
@@ -234,7 +242,7 @@ func reachable(address string) string {
 // open finds out which cloud to serve: that of the data directory, or a new one.
 func (s *Server) open(cfg *Config) (identity, error) {
 	fresh := func() (identity, error) {
-		id := identity{Format: format, Region: cfg.Region, Account: cfg.Account, Quotas: cfg.Quotas, Seed: make([]byte, 32), Epoch: time.Now().UnixNano()}
+		id := identity{Format: format, Region: cfg.Region, Account: cfg.Account, Quotas: cfg.Quotas, Switches: cfg.Switches, Seed: make([]byte, 32), Epoch: time.Now().UnixNano()}
 		for _, d := range []struct {
 			value *string
 			def   string
@@ -257,7 +265,8 @@ func (s *Server) open(cfg *Config) (identity, error) {
 		return identity{}, &live.EnvironmentError{What: "data directory", Err: err}
 	}
 	s.journal = j
-	for _, f := range []struct{ name, want, has string }{{"region", cfg.Region, id.Region}, {"account", cfg.Account, id.Account}, {"quotas", cfg.Quotas, id.Quotas}} {
+	for _, f := range []struct{ name, want, has string }{{"region", cfg.Region, id.Region}, {"account", cfg.Account, id.Account}, {"quotas", cfg.Quotas, id.Quotas},
+		{"switches", strings.Join(cfg.Switches, ","), strings.Join(id.Switches, ",")}} {
 		if f.want != "" && f.want != f.has {
 			return id, fmt.Errorf("%w: %s %s: the data directory %s was made for %s", ErrUsage, f.name, f.want, cfg.Data, f.has)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -365,6 +366,8 @@ func TestConfig(t *testing.T) {
 		"account":                     func(c *Config) { c.Account = "12" },
 		"region":                      func(c *Config) { c.Region = "US East" },
 		"quotas":                      func(c *Config) { c.Quotas = "mine" },
+		"a quota":                     func(c *Config) { c.Quotas = "jobs-data-write=5" },
+		"a switch":                    func(c *Config) { c.Switches = []string{"stream-answers=all"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{HTTP: "127.0.0.1:0", MQTTS: "127.0.0.1:0"}
@@ -389,6 +392,28 @@ func TestConfig(t *testing.T) {
 		require.NoError(t, start(t, func(c *Config) { c.Data = dir }).Close())
 		_, err := Start(Config{HTTP: "127.0.0.1:0", MQTTS: "127.0.0.1:0", Data: dir, Account: "999999999999"})
 		require.ErrorIs(t, err, ErrUsage)
+	})
+	t.Run("a data directory of other quotas and switches", func(t *testing.T) {
+		dir := t.TempDir()
+		mine := func(c *Config) {
+			c.Data, c.Quotas, c.Switches = dir, "streams=1,create-thing=unlimited", []string{"refused-connect=5"}
+		}
+		require.NoError(t, start(t, mine).Close())
+		for _, change := range []func(c *Config){func(c *Config) { c.Quotas = "streams=2" }, func(c *Config) { c.Switches = []string{"refused-connect=7"} }} {
+			cfg := Config{HTTP: "127.0.0.1:0", MQTTS: "127.0.0.1:0"}
+			mine(&cfg)
+			change(&cfg)
+			_, err := Start(cfg)
+			require.ErrorIs(t, err, ErrUsage)
+		}
+		s := start(t, func(c *Config) { c.Data = dir }) // keeps what it was made with
+		defer s.Close()
+		for i := range 30 {
+			resp, err := http.Post(fmt.Sprintf("http://%s/things/t%d", s.Ready().HTTP, i), "application/json", strings.NewReader("{}"))
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, http.StatusOK, resp.StatusCode, "create-thing is unlimited")
+		}
 	})
 	t.Run("a data directory in use", func(t *testing.T) {
 		dir := t.TempDir()

@@ -74,6 +74,11 @@ type (
 		Value string
 		*Node
 	}
+	// Quotas is the name of a profile, or a mapping of names of quotas to values; the mapping is in the Node.
+	Quotas struct {
+		Value string // the profile
+		*Node
+	}
 	// Any is kept as it is.
 	Any struct{ *Node }
 )
@@ -223,6 +228,18 @@ func (v *Expr) take(n *Node) string {
 		return "an expression such as fleet.bricked == 0"
 	}
 	v.Value, v.Node = n.Value, n
+	return ""
+}
+
+func (v *Quotas) take(n *Node) string {
+	switch {
+	case n.Kind == Mapping:
+	case isScalar(n) && (n.Tag == "!!str" || n.Quoted):
+		v.Value = n.Value
+	default:
+		return "aws-default, unlimited or a mapping of quotas to values"
+	}
+	v.Node = n
 	return ""
 }
 

@@ -36,6 +36,13 @@ func set(n *Node, t reflect.Type, rest, whole string, value *Node) error {
 		}
 	}
 	switch {
+	case t == reflect.TypeFor[Quotas]() && n.Kind == Mapping:
+		if i := slices.Index(keysOf(n), rest); i >= 0 {
+			n.Items[i] = value
+		} else {
+			addKey(n, rest, value)
+		}
+		return nil
 	case Generic(t) == "Map":
 		entry, _ := t.Elem().FieldByName("Value")
 		if n.Kind != Mapping {
@@ -45,7 +52,7 @@ func set(n *Node, t reflect.Type, rest, whole string, value *Node) error {
 		if key, after, ok := longest(rest, names); ok {
 			return descend(n, slices.Index(names, key), entry.Type, after, whole, value)
 		}
-		if t.Elem() == reflect.TypeFor[Entry[Any]]() {
+		if reflect.PointerTo(entry.Type).Implements(reflect.TypeFor[leaf]()) {
 			addKey(n, rest, value)
 			return nil
 		}

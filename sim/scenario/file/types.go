@@ -227,8 +227,10 @@ type Cloud struct {
 	Region String `json:"region"`
 	// Twelve digits.
 	Account Label `json:"account"`
-	// aws-default throttles as AWS documents it, unlimited does not.
-	Quotas String `json:"quotas" jsonschema:"enum=aws-default,enum=unlimited"`
+	// aws-default refuses and throttles as AWS documents it, unlimited does not. A mapping of names of quotas to values changes aws-default: {jobs-data-writes: 50, connections: unlimited}. otasim explain quotas lists the names.
+	Quotas Quotas `json:"quotas"`
+	// Readings of points on which AWS's documentation disagrees, by name of the switch: {notify-in-progress: yes}. otasim explain switches lists them.
+	Switches Map[Label] `json:"switches"`
 	// US dollars instead of the shipped prices: messages and connectivity per million, jobExecutions each, s3Get and s3Put per thousand, s3Egress per GiB.
 	Prices Map[Decimal] `json:"prices"`
 }
