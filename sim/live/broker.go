@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,14 +15,15 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/cloud/quota"
 )
 
-const (
-	sessionExpiry    = 3600   // seconds that a session is kept without its client: the account's default
-	maxMessageExpiry = 604800 // seconds
-)
+// sessionExpiry is how many seconds a session is kept without its client: the
+// account's default.
+const sessionExpiry = 3600
 
 // A Broker is mochi-mqtt with the cloud behind it: the cloud decides who may connect,
 // publish and subscribe, and answers on reserved topics. One lock guards the cloud.
@@ -33,16 +36,18 @@ type Broker struct {
 	epoch    time.Time
 	talked   func() // a device talked to Jobs
 
-	expiry uint32 // seconds that a session is kept, at most
+	limits *limits
 
 	mu       sync.Mutex
 	cloud    *cloud.Cloud
 	sessions map[string]*mailbox
 	retained map[string]Message
 	wills    map[string]*time.Timer // that wait, by client id
-	peers    map[string]*peer       // by client id
-	registry uint64                 // its epoch when certificates were last looked at
-	ended    time.Duration          // sum over connections that are over
+	numbers  rules.Numbering
+	watched  bool             // somebody has subscribed to lifecycle events
+	peers    map[string]*peer // by client id
+	registry uint64           // its epoch when certificates were last looked at
+	ended    time.Duration    // sum over connections that are over
 	queue    []outgoing
 	closed   bool
 	filled   sync.Cond // something is in queue, or closed
@@ -74,6 +79,8 @@ type Options struct {
 	Names   []string // that the server's certificate carries besides the data endpoint's
 	Journal Journal  // may be nil
 	Kept    Kept     // what the journal has kept
+	// Limits are those of the account; nil is for a fleet, whose rates are not bounded.
+	Limits quota.Limits
 	// Patience bounds TLS, and then CONNECT, of one client; 0 is 30 s.
 	Patience time.Duration
 }
@@ -110,7 +117,7 @@ func NewBroker(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func()) (*B
 func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Options) (*Broker, error) {
 	b := &Broker{cloud: c, journal: opt.Journal, clock: clock, epoch: epoch, talked: talked, peers: map[string]*peer{}, drained: make(chan struct{}),
 		quit: make(chan struct{}), swept: make(chan struct{}),
-		expiry: sessionExpiry, sessions: map[string]*mailbox{}, wills: map[string]*time.Timer{}}
+		limits: newLimits(opt.Limits), sessions: map[string]*mailbox{}, wills: map[string]*time.Timer{}}
 	b.filled.L = &b.mu
 	b.restore(&opt.Kept)
 	b.expire()
@@ -143,11 +150,12 @@ func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Op
 	caps := mqtt.NewDefaultServerCapabilities()
 	caps.MaximumClientWritesPending = 1   // messages do not go that way
 	caps.MaximumMessageExpiryInterval = 0 // they expire in their session
-	caps.ReceiveMaximum = maxInflight
+	caps.ReceiveMaximum = rules.ReceiveMaximum
 	caps.Compatibilities.NoInheritedPropertiesOnAck = true
 	caps.MaximumPacketSize = rules.MaxPayload + rules.MaxTopic + 16
-	caps.MaximumQos = 1
-	caps.MaximumSessionExpiryInterval = b.expiry
+	caps.MaximumQos = rules.MaximumQoS
+	caps.TopicAliasMaximum = rules.TopicAliasMaximum
+	caps.MaximumSessionExpiryInterval = b.limits.expiry
 	b.server = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
 		ClientNetWriteBufferSize: 1024, ClientNetReadBufferSize: 1024, SysTopicResendInterval: 1 << 30})
 	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
@@ -212,6 +220,7 @@ func (b *Broker) Do(fn func(now time.Duration)) {
 		b.registry = e
 		for _, p := range b.peers {
 			if !p.plain && !p.principal.Certificate.Active() {
+				p.ends(rules.ForbiddenAccess)
 				p.cut()
 			}
 		}
@@ -294,9 +303,39 @@ func (b *Broker) forget(p *peer) {
 	}
 	b.detach(p)
 	rest := b.execute(p)
+	if p.number != nil {
+		b.numbers.Disconnect(b.now().UnixNano(), p.principal.ClientID, p.number.Version)
+	}
 	b.mu.Unlock()
+	if p.session != nil {
+		b.tell(p, func(who *rules.Peer, now time.Time) rules.Event { return who.Disconnected(now, p.reason()) })
+	}
 	if rest != nil {
 		rest()
+	}
+}
+
+// describe makes what lifecycle events say about a connection; mu is held.
+func (b *Broker) describe(p *peer, who cloud.Principal) *rules.Peer {
+	now := b.now().UnixNano()
+	d := &rules.Peer{ClientID: who.ClientID, Version: b.numbers.Connect(now, who.ClientID),
+		Session: aws.Seed{}.UUID("connection " + who.ClientID + " " + strconv.FormatInt(now, 10))}
+	if who.Certificate != nil {
+		d.Principal = who.Certificate.ID()
+	}
+	d.IP, _, _ = net.SplitHostPort(p.raw.RemoteAddr().String())
+	return d
+}
+
+// takeOver ends a connection for another of the same client.
+func (b *Broker) takeOver(p *peer) {
+	b.mu.Lock()
+	cl := p.cl
+	b.mu.Unlock()
+	if cl != nil && cl.Properties.ProtocolVersion == 5 {
+		b.refuse(cl, p, rules.DuplicateClientID, rules.ReasonTakenOver)
+	} else {
+		p.cut()
 	}
 }
 

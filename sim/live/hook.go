@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/storage"
@@ -26,22 +27,8 @@ func (h *hook) ID() string { return "cloud" }
 // Provides implements mqtt.Hook.
 func (h *hook) Provides(what byte) bool {
 	return bytes.IndexByte([]byte{mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnACLCheck,
-		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish, mqtt.OnPacketRead, mqtt.OnPacketSent, mqtt.OnPacketProcessed,
+		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish, mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketSent, mqtt.OnPacketProcessed,
 		mqtt.OnClientExpired, mqtt.StoredClients, mqtt.StoredSubscriptions}, what) >= 0
-}
-
-// refuse ends a connection; MQTT 3.1.1 has no other way to say no.
-func (p *peer) refuse(cl *mqtt.Client) {
-	p.cut()
-	cl.Stop(packets.ErrNotAuthorized)
-}
-
-// reasonCodes are what a CONNACK of MQTT 5 says in place of a return code.
-var reasonCodes = map[byte]byte{
-	rules.BadClientID:       packets.ErrClientIdentifierNotValid.Code,
-	rules.ServerUnavailable: packets.ErrServerUnavailable.Code,
-	rules.NotAuthorized:     packets.ErrNotAuthorized.Code,
-	rules.Refused:           packets.ErrNotAuthorized.Code,
 }
 
 // OnConnect decides on a CONNECT. A client that is connected already with this id
@@ -69,12 +56,13 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		b.mu.Unlock()
 		b.refused.Add(1)
 		if cl.Properties.ProtocolVersion == 5 {
-			code = reasonCodes[code]
+			code = rules.ConnackReason(code)
 		}
 		_ = cl.WritePacket(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code})
 		return packets.Code{Code: code, Reason: "refused by the cloud"}
 	}
 	p.since, p.will = now, b.testament(&pk.Connect)
+	p.number = b.describe(p, principal)
 	before := b.peers[principal.ClientID]
 	b.peers[principal.ClientID] = p
 	if before != nil {
@@ -82,7 +70,8 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	b.mu.Unlock()
 	if before != nil {
-		before.cut()
+		before.ends(rules.DuplicateClientID)
+		b.takeOver(before)
 		<-before.done
 	}
 	asked := cl.State.Keepalive
@@ -104,6 +93,7 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	if p, ok := cl.Net.Conn.(*peer); ok {
 		h.b.attach(p)
+		h.b.tell(p, (*rules.Peer).Connected)
 	}
 }
 
@@ -122,18 +112,39 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	if !ok {
 		return pk
 	}
-	h.b.mu.Lock()
-	allowed := len(pk.Filters) <= rules.MaxFilters
+	b := h.b
+	p.throttled = !b.limits.allow(&b.limits.subscribes, b.now())
+	why, code := rules.Reason(""), byte(0)
+	b.mu.Lock()
 	p.known = p.known[:0]
+	total := len(p.session.filters)
 	for _, f := range pk.Filters {
-		allowed = allowed && rules.Filter(f.Filter) == nil && f.Qos <= 1 && h.b.authorize(p, "iot:Subscribe", "topicfilter/"+f.Filter)
 		_, known := p.session.filters[f.Filter]
 		p.known = append(p.known, known)
+		if !known {
+			total++
+		}
+		switch {
+		case rules.Filter(f.Filter) != nil:
+			why, code = rules.ClientError, rules.ReasonFilterInvalid
+		case f.Qos > rules.MaximumQoS:
+			why, code = rules.ClientError, rules.ReasonQoS
+		case f.Identifier > 0 && !rules.SubscriptionIDsKnown:
+			why, code = rules.ClientError, rules.ReasonSubscriptionIDs
+		case !b.authorize(p, "iot:Subscribe", "topicfilter/"+f.Filter):
+			why, code = rules.AuthError, rules.ReasonNotAuthorized
+		}
 	}
-	h.b.mu.Unlock()
-	if !allowed {
+	b.mu.Unlock()
+	if len(pk.Filters) > rules.MaxFilters || b.limits.subscriptions > 0 && total > b.limits.subscriptions {
+		why, code = rules.ClientError, rules.ReasonQuotaExceeded
+	}
+	if p.throttled {
+		b.dropped.Add(1)
+	}
+	if why != "" {
 		pk.Filters = nil
-		p.refuse(cl)
+		b.refuse(cl, p, why, code)
 	}
 	return pk
 }
@@ -147,15 +158,25 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 	h.b.mu.Lock()
 	p.granted = p.granted[:0]
 	s, changed := p.session, false
+	var filters []string
 	for i := range pk.Filters {
 		granted := codes[i] <= 1
 		p.granted = append(p.granted, granted)
+		if granted {
+			filters = append(filters, pk.Filters[i].Filter)
+		} else if p.throttled && cl.Properties.ProtocolVersion == 5 {
+			codes[i] = rules.ReasonQuotaExceeded // the answer's own memory
+		}
 		if f := filter(&pk.Filters[i]); granted && s.filters[f.Filter] != f {
 			s.filters[f.Filter] = f
 			changed = true
 		}
 	}
+	h.b.watch(filters...)
 	h.last(p, changed)
+	if len(filters) > 0 {
+		h.b.tell(p, func(who *rules.Peer, now time.Time) rules.Event { return who.Subscribed(now, filters) })
+	}
 }
 
 // OnUnsubscribed is also called at the end of a session.
@@ -166,10 +187,15 @@ func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 	}
 	h.b.mu.Lock()
 	s, before := p.session, len(p.session.filters)
+	var filters []string
 	for _, f := range pk.Filters {
 		delete(s.filters, f.Filter)
+		filters = append(filters, f.Filter)
 	}
 	h.last(p, len(s.filters) != before)
+	if !cl.Closed() && len(filters) > 0 {
+		h.b.tell(p, func(who *rules.Peer, now time.Time) rules.Event { return who.Unsubscribed(now, filters) })
+	}
 }
 
 // last has the filters of a session last, if it is kept. Broker.mu is held, and
@@ -186,8 +212,11 @@ func (h *hook) last(p *peer, changed bool) {
 	}
 }
 
-// OnACLCheck is asked for what OnPublish and OnSubscribe decide on.
-func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
+// OnACLCheck is asked for what OnPublish and OnSubscribe have decided or will.
+func (h *hook) OnACLCheck(cl *mqtt.Client, _ string, write bool) bool {
+	p, ok := cl.Net.Conn.(*peer)
+	return !ok || write || !p.throttled
+}
 
 // OnPublish ends the connection of a client that publishes what it may not, and has
 // the cloud answer on reserved topics.
@@ -200,9 +229,14 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	b.mu.Lock()
 	if !b.authorizePublish(p, pk.TopicName, len(pk.Payload), pk.FixedHeader.Retain) {
 		b.mu.Unlock()
-		p.refuse(cl)
+		b.refuse(cl, p, rules.AuthError, rules.ReasonNotAuthorized)
 		return pk, packets.ErrRejectPacket
 	}
+	b.mu.Unlock()
+	if !b.received(p, len(pk.TopicName)+len(pk.Payload)) {
+		return pk, packets.ErrRejectPacket
+	}
+	b.mu.Lock()
 	now := b.now()
 	b.settle(now)
 	answers, reserved := b.cloud.Handle(now, cl.ID, pk.TopicName, pk.Payload)
@@ -210,7 +244,7 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		b.journal.Published(now, cl.ID, pk.TopicName, pk.Payload, answers)
 	}
 	b.plan(p, answers)
-	m := message(&pk, now, maxMessageExpiry)
+	m := message(&pk, now, rules.MaxMessageExpiry)
 	if pk.FixedHeader.Retain {
 		b.keepRetained(m)
 	}
@@ -223,7 +257,7 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		err = errors.Join(err, b.commit())
 	}
 	if err != nil {
-		p.refuse(cl)
+		b.refuse(cl, p, rules.ServerError, rules.ReasonUnspecified)
 		return pk, packets.ErrRejectPacket
 	}
 	if len(answers) > 0 && answers[0].Direct {
@@ -239,22 +273,33 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	if !ok {
 		return pk, nil
 	}
+	if tooMuch(&pk.Properties) {
+		h.b.refuse(cl, p, rules.ClientError, rules.ReasonTooLarge)
+		return pk, packets.ErrRejectPacket
+	}
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
 		h.b.metered.Add(rules.Metered(len(pk.TopicName) + len(pk.Payload)))
-		if pk.FixedHeader.Qos > 1 {
+		if pk.FixedHeader.Qos > rules.MaximumQoS {
+			h.b.refuse(cl, p, rules.ClientError, rules.ReasonQoS)
 			return pk, packets.ErrRejectPacket
 		}
-	case packets.Connect, packets.Subscribe, packets.Unsubscribe:
+	case packets.Connect, packets.Subscribe:
 		h.b.metered.Add(1)
+	case packets.Unsubscribe:
+		h.b.metered.Add(1)
+		if !h.b.limits.allow(&h.b.limits.subscribes, h.b.now()) {
+			h.b.dropped.Add(1)
+		}
 	case packets.Puback:
 		h.b.metered.Add(1)
 		h.b.acked(p.session, pk.PacketID)
 	case packets.Disconnect:
 		h.b.mu.Lock()
+		p.ends(rules.ClientInitiated)
 		p.goodbye = pk.ReasonCode != packets.CodeDisconnectWillMessage.Code
 		if pk.Properties.SessionExpiryIntervalFlag && p.session.keep > 0 {
-			p.session.keep = min(pk.Properties.SessionExpiryInterval, h.b.expiry)
+			p.session.keep = min(pk.Properties.SessionExpiryInterval, h.b.limits.expiry)
 			pk.Properties.SessionExpiryInterval = p.session.keep
 			if p.session.keep == 0 && h.b.journal != nil {
 				h.b.journal.Session(p.session.id, nil)
@@ -263,6 +308,14 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		h.b.mu.Unlock()
 	}
 	return pk, nil
+}
+
+// OnPacketEncode says in CONNACK of MQTT 5 what AWS can do.
+func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type == packets.Connack && cl.Properties.ProtocolVersion == 5 {
+		announce(&pk.Properties)
+	}
+	return pk
 }
 
 // OnPacketProcessed sends retained messages after SUBACK.

@@ -3,12 +3,17 @@ package live
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/otasim/otasim/cloud/broker/rules"
 )
 
 // handshakeTimeout bounds TLS, and then CONNECT, of one client, in wall time.
@@ -104,7 +109,16 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 		p.Conn = secure
 	}
 	_ = p.SetDeadline(time.Now().Add(l.patience)) // until CONNECT sets the keep-alive's
-	_ = establish(l.ID(), p)                      // says why the client went, which the client knows
+	switch err := establish(l.ID(), p); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p.ends(rules.KeepAliveTimeout)
+	case l.over():
+		p.ends(rules.ServerInitiated)
+	case errors.As(err, new(packets.Code)):
+		p.ends(rules.ClientError)
+	default:
+		p.ends(rules.ConnectionLost)
+	}
 	l.ended(p)
 	p.finish()
 	close(p.done)

@@ -18,9 +18,8 @@ import (
 
 // Bounds of sessions, as in virtual time.
 const (
-	maxInflight = 100
-	maxQueued   = 1000                   // messages stored for one client
-	pace        = 100 * time.Millisecond // between stored messages after the return
+	maxQueued = 1000                   // messages stored for one client
+	pace      = 100 * time.Millisecond // between stored messages after the return
 )
 
 // mailbox is the session of a client, which outlives its connections: filters, and QoS 1 messages until they are
@@ -98,12 +97,13 @@ func (b *Broker) restore(k *Kept) {
 		b.retained = map[string]Message{}
 	}
 	for id, saved := range k.Sessions {
-		s := &mailbox{id: id, version: saved.Version, keep: saved.Keep, away: time.Unix(saved.Away, 0).UTC(), filters: map[string]Filter{}, window: maxInflight}
+		s := &mailbox{id: id, version: saved.Version, keep: saved.Keep, away: time.Unix(saved.Away, 0).UTC(), filters: map[string]Filter{}}
 		if saved.Away == 0 {
 			s.away = now // it was connected until the end
 		}
 		for _, f := range saved.Filters {
 			s.filters[f.Filter] = f
+			b.watch(f.Filter)
 		}
 		for _, seq := range slices.Sorted(maps.Keys(saved.Queue)) {
 			s.queue = append(s.queue, queued{Message: saved.Queue[seq], seq: seq})
@@ -132,13 +132,9 @@ func (b *Broker) begin(p *peer, cl *mqtt.Client, pk *packets.Packet) error {
 	keep := uint32(0)
 	switch {
 	case cl.Properties.ProtocolVersion == 5:
-		keep = min(pk.Properties.SessionExpiryInterval, b.expiry)
+		keep = min(pk.Properties.SessionExpiryInterval, b.limits.expiry)
 	case !pk.Connect.Clean:
-		keep = b.expiry
-	}
-	window := maxInflight
-	if n := int(pk.Properties.ReceiveMaximum); n > 0 {
-		window = min(n, maxInflight)
+		keep = b.limits.expiry
 	}
 	b.mu.Lock()
 	if t := b.wills[cl.ID]; t != nil {
@@ -160,7 +156,7 @@ func (b *Broker) begin(p *peer, cl *mqtt.Client, pk *packets.Packet) error {
 	}
 	s.version, s.keep, s.away = cl.Properties.ProtocolVersion, keep, time.Time{}
 	s.mu.Lock()
-	s.window = window
+	s.window = b.window(&pk.Properties)
 	s.mu.Unlock()
 	p.session, p.cl = s, cl
 	b.note(s)
@@ -326,6 +322,8 @@ func (b *Broker) offer(s *mailbox, m queued) {
 	case m.QoS == 0 && p == nil:
 	case m.QoS == 0 && p.backlog() > softBacklog:
 		b.dropped.Add(1)
+	case p != nil && !b.sent(p, len(m.Topic)+len(m.Payload)):
+		b.settled(s, &m)
 	case m.QoS == 0:
 		b.send(s, m)
 	case p == nil || s.pacing != nil || len(s.queue) > 0 || len(s.flight) >= s.window || p.backlog() > softBacklog:
@@ -459,7 +457,7 @@ func (b *Broker) testament(c *packets.ConnectParams) *will {
 	}
 	pk := packets.Packet{TopicName: c.WillTopic, Payload: c.WillPayload, Properties: c.WillProperties,
 		FixedHeader: packets.FixedHeader{Qos: c.WillQos, Retain: c.WillRetain}}
-	w := &will{Message: message(&pk, b.now(), maxMessageExpiry), delay: time.Duration(c.WillProperties.WillDelayInterval) * time.Second}
+	w := &will{Message: message(&pk, b.now(), rules.MaxMessageExpiry), delay: time.Duration(c.WillProperties.WillDelayInterval) * time.Second}
 	return w
 }
 

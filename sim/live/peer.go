@@ -9,6 +9,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/broker/rules"
 )
 
 // Bounds of what waits for one client. The longest answer to a request is 128 KiB in
@@ -46,11 +47,13 @@ type peer struct {
 	session   *mailbox
 	cl        *mqtt.Client // once the CONNECT is accepted
 	will      *will
-	goodbye   bool // it has said DISCONNECT
+	goodbye   bool        // it has said DISCONNECT
+	number    *rules.Peer // as lifecycle events describe it, once accepted
 
 	// Of the goroutine that reads from the client.
-	granted []bool // filters of the SUBSCRIBE that is being answered
-	known   []bool // which of them are not new
+	granted   []bool // filters of the SUBSCRIBE that is being answered
+	known     []bool // which of them are not new
+	throttled bool   // it is refused for a rate
 
 	out  sync.Mutex
 	idle sync.Cond // not flowing
@@ -60,6 +63,8 @@ type peer struct {
 	due     time.Time
 	flowing bool
 	closing bool
+	limiter rules.Limiter
+	why     rules.Reason // the end, once it is decided
 }
 
 // segment is bytes that must not leave before a time.
@@ -95,6 +100,22 @@ func (p *peer) Close() error {
 		return p.Conn.SetWriteDeadline(time.Now().Add(lastWrite)) // and the goroutine closes
 	}
 	return p.Conn.Close()
+}
+
+// ends notes why the connection ends; the first reason counts.
+func (p *peer) ends(why rules.Reason) {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.why == "" {
+		p.why = why
+	}
+}
+
+// reason is why the connection has ended.
+func (p *peer) reason() rules.Reason {
+	p.out.Lock()
+	defer p.out.Unlock()
+	return p.why
 }
 
 // finish closes the connection and waits for what is still sent.

@@ -47,7 +47,8 @@ var ErrUsage = errors.New("usage")
 const (
 	maxHeader      = 64 << 10
 	headerTimeout  = 10 * time.Second
-	requestTimeout = 10 * time.Minute // to read a whole request, and to write the answer
+	requestTimeout = 10 * time.Minute // from the header of a request to the end of its answer
+	stallTimeout   = 30 * time.Second // for the next part of a body, either way
 	idleTimeout    = 2 * time.Minute
 	closeTimeout   = 5 * time.Second // for requests in progress at the end
 )
@@ -63,6 +64,8 @@ type Config struct {
 	Switches    []string // NAME=CHOICE; see cloud.ParseSwitches
 	AccessKey   string   // that every request must be signed with; "": see DefaultKey
 	SecretKey   string
+
+	patience time.Duration // with a client that says nothing; 0 is the default
 }
 
 // DefaultKey is access key and secret key of a server that was given none. It asks
@@ -174,7 +177,11 @@ func (s *Server) start(cfg *Config) error {
 		_ = l.Close()
 		return err
 	}
-	s.http = &http.Server{Handler: s.mux(), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+	header, stall := headerTimeout, stallTimeout
+	if cfg.patience != 0 {
+		header, stall = cfg.patience, cfg.patience
+	}
+	s.http = &http.Server{Handler: s.mux(stall), ReadHeaderTimeout: header, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(io.Discard, "", 0)}
 	s.ready = Ready{HTTP: l.Addr().String(), Account: id.Account, Region: id.Region}
 	s.machine = &machine{cloud: c, options: options, last: s.epoch}
@@ -184,7 +191,7 @@ func (s *Server) start(cfg *Config) error {
 		return err
 	}
 	s.clock = live.NewWallClock(max(time.Since(s.epoch), s.machine.last.Sub(s.epoch)))
-	opt := live.Options{Address: cfg.MQTTS, Plain: cfg.MQTT, Names: names(cfg.MQTTS), Journal: s, Kept: kept}
+	opt := live.Options{Address: cfg.MQTTS, Plain: cfg.MQTT, Names: names(cfg.MQTTS), Journal: s, Kept: kept, Limits: limits, Patience: cfg.patience}
 	if s.broker, err = live.Listen(c, s.clock, s.epoch, s.wake, opt); err != nil {
 		_ = l.Close()
 		return err
@@ -454,8 +461,9 @@ func (s *Server) Commit() error {
 }
 
 // mux tells the requests about the server itself from those to the cloud. Those to
-// the cloud are signed, so a bucket may have any name.
-func (s *Server) mux() http.Handler {
+// the cloud are signed, so a bucket may have any name. stall is how long a client may
+// take for a part of a body.
+func (s *Server) mux(stall time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && r.Header.Get("Authorization") == "" && r.URL.RawQuery == "" {
 			switch r.URL.Path {
@@ -467,26 +475,14 @@ func (s *Server) mux() http.Handler {
 				return
 			}
 		}
-		begin, a := time.Now(), &answer{ResponseWriter: w, status: http.StatusOK}
+		begin := time.Now()
+		c := &conversation{ReadCloser: r.Body, control: http.NewResponseController(w), stall: stall, end: begin.Add(requestTimeout)}
+		a := &answer{ResponseWriter: w, conversation: c, status: http.StatusOK}
+		r.Body = c
 		s.api.ServeHTTP(a, r)
 		s.metrics.observe(r.Method, a, time.Since(begin))
 	})
 }
-
-// answer remembers its status.
-type answer struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(status int) {
-	a.status = status
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // health answers 200 as long as what happens lasts.
 func (s *Server) health(w http.ResponseWriter) {

@@ -7,12 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -316,44 +314,6 @@ func TestPlainMQTT(t *testing.T) {
 	other := plain("door")
 	other.Publish("$aws/things/lamp/jobs/j1/get", 1, false, "")
 	other.cut(t)
-}
-
-func TestGarbageConnections(t *testing.T) {
-	s := start(t, func(c *Config) { c.MQTT = "127.0.0.1:0" })
-	defer func() { require.NoError(t, s.Close()) }()
-	o := newOperator(t, s.Ready())
-	who := o.thing("lamp")
-	d := connect(t, options(t, s.Ready(), "lamp", who))
-	defer d.Disconnect(100)
-	o.client.CloseIdleConnections()
-	before := runtime.NumGoroutine()
-	chance := rand.New(rand.NewPCG(1, 2))
-	var open []net.Conn
-	for i := range 300 {
-		conn, err := net.Dial("tcp", []string{s.Ready().MQTTS, s.Ready().MQTT, s.Ready().HTTP}[i%3])
-		require.NoError(t, err)
-		noise := make([]byte, chance.IntN(600))
-		for k := range noise {
-			noise[k] = byte(chance.Uint32())
-		}
-		switch i % 4 {
-		case 1: // a CONNECT whose length lies
-			noise = append([]byte{0x10, 0xff, 0xff, 0xff, 0x7f, 0, 4, 'M', 'Q', 'T', 'T'}, noise...)
-		case 2:
-			noise = append([]byte("PUT /"+strings.Repeat("%", i)+" HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"), noise...)
-		case 3:
-			noise = nil // never says a word
-		}
-		_, _ = conn.Write(noise)
-		open = append(open, conn)
-	}
-	done(t, d.Publish("$aws/things/lamp/jobs/get", 0, false, "{}"))
-	d.hear(t, "$aws/things/lamp/jobs/get/accepted") // others are not affected
-	for _, conn := range open {
-		_ = conn.Close()
-	}
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, 10*time.Second, 20*time.Millisecond,
-		"%d goroutines before", before)
 }
 
 func TestConfig(t *testing.T) {

@@ -98,15 +98,20 @@ type v5 struct {
 	net.Conn
 }
 
-// newV5 connects, with properties.
-func newV5(t testing.TB, r Ready, id string, with deviceIdentity, clean bool, pr packets.Properties) (*v5, packets.Packet) {
+// dialV5 opens TLS.
+func dialV5(t testing.TB, r Ready, with deviceIdentity) *v5 {
 	ca, err := os.ReadFile(r.CAFile)
 	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(ca))
 	conn, err := tls.Dial("tcp", r.MQTTS, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{with.tls}, MinVersion: tls.VersionTLS12})
 	require.NoError(t, err)
-	c := &v5{t, conn}
+	return &v5{t, conn}
+}
+
+// newV5 connects, with properties.
+func newV5(t testing.TB, r Ready, id string, with deviceIdentity, clean bool, pr packets.Properties) (*v5, packets.Packet) {
+	c := dialV5(t, r, with)
 	c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, Properties: pr,
 		Connect: packets.ConnectParams{ProtocolName: []byte("MQTT"), ClientIdentifier: id, Keepalive: 60, Clean: clean}})
 	return c, c.next(packets.Connack)
