@@ -32,6 +32,7 @@ import (
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
 	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/cloud/provisioning"
 	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/shadow"
@@ -86,29 +87,30 @@ type Config struct {
 
 // Cloud is the whole service of one account in one region.
 type Cloud struct {
-	cfg      Config
-	realm    aws.Realm
-	agenda   agenda.Agenda
-	pki      *pki.Authority
-	registry *registry.Registry
-	bucket   *bucket.Service
-	signer   *signer.Service
-	streams  *streams.Service
-	jobs     *jobs.Service
-	ota      *ota.Service
-	broker   *broker.Broker
-	shadows  shadow.Service
-	indexing indexing
-	chain    [][]byte
-	metered  bool
-	rates    map[quota.Name]*quota.Rate
-	calls    map[string]*quota.Rate // of control plane operations
-	pending  []Delivery
-	carried  broker.Stats // by a real broker
-	issued   int          // certificates that were asked for
-	faults   *Faults      // nil: nothing goes wrong
-	events   EventConfigurations
-	tags     map[string][]ota.Tag // by ARN
+	cfg          Config
+	realm        aws.Realm
+	agenda       agenda.Agenda
+	pki          *pki.Authority
+	registry     *registry.Registry
+	bucket       *bucket.Service
+	signer       *signer.Service
+	streams      *streams.Service
+	jobs         *jobs.Service
+	ota          *ota.Service
+	broker       *broker.Broker
+	shadows      shadow.Service
+	provisioning *provisioning.Service
+	indexing     indexing
+	chain        [][]byte
+	metered      bool
+	rates        map[quota.Name]*quota.Rate
+	calls        map[string]*quota.Rate // of control plane operations
+	pending      []Delivery
+	carried      broker.Stats // by a real broker
+	issued       int          // certificates that were asked for
+	faults       *Faults      // nil: nothing goes wrong
+	events       EventConfigurations
+	tags         map[string][]ota.Tag // by ARN
 }
 
 // New makes a cloud at the time cfg.Epoch.
@@ -158,6 +160,7 @@ func New(cfg Config) (*Cloud, error) {
 		return nil, err
 	}
 	c.registry = registry.New(c.realm, seed.Sub("registry"))
+	c.provisioning = provisioning.New(c.realm, seed.Sub("provisioning"))
 	c.registry.IndexShadows(&c.shadows)
 	c.bucket = bucket.New(c.realm, seed.Sub("bucket"), cfg.Epoch)
 	if cfg.ServeS3 != nil {

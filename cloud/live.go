@@ -17,9 +17,12 @@ import (
 type Delivery struct {
 	Direct   bool
 	ClientID string // of a direct one
-	Topic    string
-	Payload  []byte
-	QoS      byte
+	// Subscribed says that a direct one must be dropped unless the client has
+	// subscribed to its topic.
+	Subscribed bool
+	Topic      string
+	Payload    []byte
+	QoS        byte
 }
 
 // Carried is what a real broker has counted.
@@ -122,6 +125,9 @@ func (c *Cloud) Handle(now time.Time, clientID, topic string, payload []byte) (o
 			}
 			out = append(out, d)
 		}
+	case rules.Provisioning:
+		r := services{c}.Provision(now, name, rest, payload)
+		out = append(out, Delivery{Direct: true, Subscribed: true, ClientID: clientID, Topic: prefix + r.Topic, Payload: r.Payload})
 	case rules.Shadow:
 		r := services{c}.Shadow(now, thing, name, rest, prefix, payload)
 		out = append(out, Delivery{Topic: prefix + r.Topic, Payload: r.Payload, QoS: 1})
@@ -143,6 +149,8 @@ func Changes(topic string, answers []Delivery) bool {
 		return rest == "start-next" || strings.HasSuffix(rest, "/update")
 	case rules.Shadow:
 		return rest != "get"
+	case rules.Provisioning:
+		return true
 	}
 	return false
 }

@@ -155,6 +155,9 @@ func (c *Cloud) ListThingsInThingGroup(group string, recursive bool) ([]string, 
 // RegisterCertificateWithoutCA registers a device certificate by its DER. An
 // empty status is ACTIVE.
 func (c *Cloud) RegisterCertificateWithoutCA(now time.Time, der []byte, status string) (registry.CertificateResponse, error) {
+	if status == registry.PendingActivation {
+		return registry.CertificateResponse{}, aws.InvalidRequest.Because("status %q is that of fleet provisioning", status)
+	}
 	return c.registry.RegisterCertificate(now, der, sha256.Sum256(der), status)
 }
 
@@ -173,6 +176,18 @@ type KeyPair struct {
 
 // CreateKeysAndCertificate makes an RSA key and a certificate for it.
 func (c *Cloud) CreateKeysAndCertificate(now time.Time, setAsActive bool) (IssuedCertificate, error) {
+	return c.keysAndCertificate(now, state(setAsActive))
+}
+
+// state is that of a new certificate.
+func state(active bool) string {
+	if active {
+		return registry.Active
+	}
+	return registry.Inactive
+}
+
+func (c *Cloud) keysAndCertificate(now time.Time, status string) (IssuedCertificate, error) {
 	key, err := pki.RSAKey(aws.Seed(c.cfg.Seed).Sub("certificate keys"), strconv.Itoa(c.issued))
 	if err != nil {
 		return IssuedCertificate{}, err
@@ -181,7 +196,7 @@ func (c *Cloud) CreateKeysAndCertificate(now time.Time, setAsActive bool) (Issue
 	if err != nil {
 		return IssuedCertificate{}, fmt.Errorf("cloud: public key: %w", err)
 	}
-	out, err := c.issue(now, pkix.Name{CommonName: "AWS IoT Certificate"}, &key.PublicKey, setAsActive)
+	out, err := c.issue(now, pkix.Name{CommonName: "AWS IoT Certificate"}, &key.PublicKey, status)
 	out.KeyPair = &KeyPair{PublicKey: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub})),
 		PrivateKey: string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))}
 	return out, err
@@ -190,6 +205,10 @@ func (c *Cloud) CreateKeysAndCertificate(now time.Time, setAsActive bool) (Issue
 // CreateCertificateFromCSR makes a certificate for the key of a signing request
 // in PEM.
 func (c *Cloud) CreateCertificateFromCSR(now time.Time, csr string, setAsActive bool) (IssuedCertificate, error) {
+	return c.certificateFromCSR(now, csr, state(setAsActive))
+}
+
+func (c *Cloud) certificateFromCSR(now time.Time, csr, status string) (IssuedCertificate, error) {
 	block, _ := pem.Decode([]byte(csr))
 	if block == nil {
 		return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest is not PEM")
@@ -210,20 +229,16 @@ func (c *Cloud) CreateCertificateFromCSR(now time.Time, csr string, setAsActive 
 	default:
 		return IssuedCertificate{}, aws.InvalidRequest.Because("certificateSigningRequest: want an RSA or an ECDSA key")
 	}
-	return c.issue(now, r.Subject, r.PublicKey, setAsActive)
+	return c.issue(now, r.Subject, r.PublicKey, status)
 }
 
-func (c *Cloud) issue(now time.Time, subject pkix.Name, pub crypto.PublicKey, active bool) (IssuedCertificate, error) {
+func (c *Cloud) issue(now time.Time, subject pkix.Name, pub crypto.PublicKey, status string) (IssuedCertificate, error) {
 	der, err := c.pki.Issue("issued "+strconv.Itoa(c.issued), subject, pub)
 	if err != nil {
 		return IssuedCertificate{}, err
 	}
 	c.issued++
-	status := registry.Inactive
-	if active {
-		status = registry.Active
-	}
-	r, err := c.RegisterCertificateWithoutCA(now, der, status)
+	r, err := c.registry.RegisterCertificate(now, der, sha256.Sum256(der), status)
 	return IssuedCertificate{CertificateResponse: r, CertificatePEM: pki.PEM(der)}, err
 }
 

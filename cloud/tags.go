@@ -19,6 +19,8 @@ func (c *Cloud) taggable(arn string) (err error) {
 		_, err = c.registry.DescribeThingType(name)
 	case "policy":
 		_, err = c.registry.GetPolicy(name)
+	case "provisioningtemplate":
+		_, err = c.provisioning.DescribeTemplate(name)
 	case "job":
 		_, err = c.jobs.DescribeJob(name)
 	case "stream":
@@ -26,7 +28,7 @@ func (c *Cloud) taggable(arn string) (err error) {
 	case "otaupdate":
 		_, err = c.ota.GetOTAUpdate(name)
 	default:
-		err = aws.InvalidRequest.Because("resourceArn %.120q: want a thing group, thing type, policy, job, stream or OTA update", arn)
+		err = aws.InvalidRequest.Because("resourceArn %.120q: want a thing group, thing type, policy, provisioning template, job, stream or OTA update", arn)
 	}
 	return err
 }

@@ -22,7 +22,7 @@ type operation struct {
 
 // operations of the REST services by signing name.
 var operations = map[string][]operation{
-	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, indexOperations, certificateOperations, policyOperations,
+	IoT: slices.Concat(thingOperations, thingTypeOperations, groupOperations, indexOperations, certificateOperations, policyOperations, provisioningOperations,
 		jobOperations, streamOperations, otaOperations, tagOperations),
 	JobsData: jobsDataOperations,
 	IoTData:  slices.Concat(dataOperations, shadowOperations),

@@ -185,7 +185,7 @@ func (f *fixture) replay() {
 	}
 	other.core.pass(f.core.now.Sub(other.core.now))
 	for _, q := range [][2]string{{IoT, "/things"}, {IoT, "/thing-groups"}, {IoT, "/certificates"}, {IoT, "/policies"}, {IoT, "/jobs"}, {IoT, "/event-configurations"}, {IoT, "/streams"},
-		{IoT, "/otaUpdates"}, {IoT, "/indexing/config"}, {IoT, "/thing-groups/rest/things"}, {IoT, "/jobs/upgrade/things"}, {IoTData, "/things/b/shadow"},
+		{IoT, "/otaUpdates"}, {IoT, "/indexing/config"}, {IoT, "/provisioning-templates"}, {IoT, "/provisioning-templates/fleet/versions"}, {IoT, "/thing-groups/rest/things"}, {IoT, "/jobs/upgrade/things"}, {IoTData, "/things/b/shadow"},
 		{Signer, "/signing-profiles"}, {Signer, "/signing-jobs"}, {S3, "/firmware?versions"}} {
 		want, got := f.signed(q[0], http.MethodGet, q[1], ""), other.signed(q[0], http.MethodGet, q[1], "")
 		require.Equal(f.t, text(f.t, want), text(f.t, got), q[1])

@@ -48,6 +48,9 @@ type Services interface {
 	// Shadow's reply needs a subscription; its Topic follows prefix. name is ""
 	// for the classic shadow.
 	Shadow(now time.Time, thing, name, op, prefix string, payload []byte) Reply
+	// Provision's reply goes to the requester alone if it has subscribed. template
+	// is "" for the topics $aws/certificates/OP.
+	Provision(now time.Time, template, op string, payload []byte) Reply
 }
 
 // Switches choose among readings of the documentation. The zero value is the

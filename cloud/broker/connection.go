@@ -490,6 +490,12 @@ func (b *Broker) route(now int64, c *connection, p *protocol.Packet) {
 			c.route = r
 		}
 		b.answer(now, c, r, p.Payload)
+	case rules.Provisioning:
+		r := b.cfg.Services.Provision(time.Unix(0, now).UTC(), name, rest, p.Payload)
+		topic := p.Topic[:len(p.Topic)-len(rest)] + r.Topic
+		if !c.closed && slices.ContainsFunc(c.session.subs, func(s *subscription) bool { return protocol.MatchFilter(s.filter, topic) }) {
+			b.direct(now, c, topic, r.Payload)
+		}
 	case rules.Shadow:
 		prefix := p.Topic[:len(p.Topic)-len(rest)]
 		r := b.cfg.Services.Shadow(time.Unix(0, now).UTC(), thing, name, rest, prefix, p.Payload)

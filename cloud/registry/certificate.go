@@ -28,7 +28,7 @@ func (r *Registry) RegisterCertificate(now time.Time, der []byte, fp pki.Fingerp
 	if status == "" {
 		status = Active
 	}
-	if status != Active && status != Inactive && status != Revoked {
+	if status != Active && status != Inactive && status != Revoked && status != PendingActivation {
 		return CertificateResponse{}, aws.InvalidRequest.Because("status %q: want ACTIVE, INACTIVE or REVOKED", status)
 	}
 	c := &Certificate{fingerprint: fp, der: der, status: status, created: now.UnixNano(), modified: now.UnixNano(), version: 1}
@@ -38,6 +38,15 @@ func (r *Registry) RegisterCertificate(now time.Time, der []byte, fp pki.Fingerp
 	}
 	r.certs[fp] = c
 	return CertificateResponse{r.realm.ARN("cert", id), id}, nil
+}
+
+// Allow gives a certificate a policy of its own, besides those attached to it.
+func (c *Certificate) Allow(document string) error {
+	list, err := ParsePolicy(document)
+	if err == nil {
+		c.own = &policy{inForce: &policyVersion{document: document, statements: list}}
+	}
+	return err
 }
 
 // Certificate finds a certificate by fingerprint, nil when it is unknown.

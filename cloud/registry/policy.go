@@ -289,7 +289,7 @@ func (r *Registry) Authorize(p Principal, action, kind, name string) bool {
 		}
 		return false
 	}
-	if judge(p.Certificate.policies) {
+	if judge(p.Certificate.policies) || p.Certificate.own != nil && judge([]*policy{p.Certificate.own}) {
 		return false
 	}
 	if t := p.thing(); t != nil {

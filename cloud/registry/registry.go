@@ -84,6 +84,7 @@ type Certificate struct {
 	things      []*Thing
 	exclusive   bool
 	policies    []*policy
+	own         *policy // nil but for a claim certificate
 }
 
 // States of a certificate.
@@ -214,6 +215,17 @@ func checkAttributes(attributes map[string]string, typed bool) error {
 		}
 	}
 	return nil
+}
+
+// CheckThing reports whether a thing may be defined so.
+func (r *Registry) CheckThing(name, typeName string, attributes map[string]string) error {
+	if !aws.ThingName(name) {
+		return aws.InvalidRequest.Because("thingName %.140q: want 1 to 128 of [a-zA-Z0-9:_-]", name)
+	}
+	if err := checkAttributes(attributes, typeName != ""); err != nil {
+		return err
+	}
+	return r.usableType(typeName)
 }
 
 // DescribeThing tells about a thing.

@@ -421,7 +421,7 @@ func (b *Broker) carry(d *outgoing) {
 	m := &Message{Topic: d.Topic, Payload: d.Payload, QoS: d.QoS}
 	switch {
 	case d.Direct:
-		b.direct(d.to, m)
+		b.direct(d.to, m, d.Subscribed)
 	case !d.lasts:
 		subs := b.subscribers(d.Topic)
 		b.mu.Lock()
@@ -433,17 +433,18 @@ func (b *Broker) carry(d *outgoing) {
 	}
 }
 
-// direct answers the client that asked, subscribed or not, in one copy, with the QoS
-// of a subscription that matches, else QoS 0.
-func (b *Broker) direct(p *peer, m *Message) {
+// direct answers the client that asked, in one copy, with the QoS of a subscription
+// that matches, else QoS 0, or with subscribed set not at all.
+func (b *Broker) direct(p *peer, m *Message, subscribed bool) {
 	b.mu.Lock()
 	s := p.session
 	may := b.authorize(p, "iot:Receive", "topic/"+m.Topic)
 	for name, f := range s.filters {
-		if f.QoS > m.QoS && protocol.MatchFilter(name, m.Topic) {
-			m.QoS = f.QoS
+		if (subscribed || f.QoS > m.QoS) && protocol.MatchFilter(name, m.Topic) {
+			m.QoS, subscribed = max(m.QoS, f.QoS), false
 		}
 	}
+	may = may && !subscribed
 	b.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()

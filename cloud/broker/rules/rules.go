@@ -109,20 +109,25 @@ type Use uint8
 
 // Uses of a topic by a publishing client.
 const (
-	Ordinary  Use = iota
-	Jobs          // a request to the Jobs service
-	Streams       // a request to file delivery
-	Shadow        // a request to the Device Shadow service
-	Forbidden     // a reserved topic that clients must not publish on
+	Ordinary     Use = iota
+	Jobs             // a request to the Jobs service
+	Streams          // a request to file delivery
+	Shadow           // a request to the Device Shadow service
+	Provisioning     // a request to fleet provisioning
+	Forbidden        // a reserved topic that clients must not publish on
 )
 
 // Classify says what a client's publish on a topic means. For Jobs, rest is
 // what follows ".../jobs/"; for Streams, name is the stream and rest what
 // follows it; for Shadow, name is the shadow, "" for the classic one, and rest the
-// operation. The parts share the topic's memory.
+// operation; for Provisioning, name is the template, "" for one about certificates,
+// and rest operation and format. The parts share the topic's memory.
 func Classify(topic string) (use Use, thing, name, rest string) {
 	if topic == "" || topic[0] != '$' {
 		return Ordinary, "", "", ""
+	}
+	if name, rest, ok := provisioning(topic); ok {
+		return Provisioning, "", name, rest
 	}
 	thing, service, tail, ok := protocol.ParseThingTopic(topic)
 	if !ok {
@@ -156,6 +161,22 @@ func Classify(topic string) (use Use, thing, name, rest string) {
 		}
 	}
 	return Forbidden, "", "", ""
+}
+
+// provisioning takes a topic of fleet provisioning apart.
+func provisioning(topic string) (template, rest string, ok bool) {
+	if rest, ok := strings.CutPrefix(topic, "$aws/certificates/"); ok {
+		switch rest {
+		case "create/json", "create/cbor", "create-from-csr/json", "create-from-csr/cbor":
+			return "", rest, true
+		}
+		return "", "", false
+	}
+	if tail, ok := strings.CutPrefix(topic, "$aws/provisioning-templates/"); ok {
+		template, rest, _ := strings.Cut(tail, "/")
+		return template, rest, aws.Name(template, 36, "") && (rest == "provision/json" || rest == "provision/cbor")
+	}
+	return "", "", false
 }
 
 // Metered is the number of messages that a message of n bytes (topic and
