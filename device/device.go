@@ -94,6 +94,15 @@ func (d *Device) Clone() *Device {
 	return &c
 }
 
+// Survivor returns what a power cut at this very moment would leave: an independent device without power, with a fork of
+// the flash. It may be called from inside Step, by hooks and by injectors.
+func (d *Device) Survivor(hooks *Hooks) *Device {
+	c := *d
+	c.flash, c.hooks, c.ram, c.ops = d.flash.Fork(), hooks, nil, nil
+	c.flash.SetCutAt(0)
+	return &c
+}
+
 // Thing returns the name the device goes by in traces.
 func (d *Device) Thing() string { return d.thing }
 

@@ -72,17 +72,12 @@ type ram struct {
 	mail      mailbox
 	deaf      [2]time.Duration // the last slot erase, from and to
 	pal       pal.PAL
-	fetch     *fetch // the HTTP connection of a transfer, nil without one
 }
 
 func (r *ram) clone(d *Device) *ram {
 	c := *r
 	c.agent = r.agent.Clone()
 	c.mail = r.mail.clone()
-	if r.fetch != nil {
-		f := *r.fetch
-		c.fetch = &f
-	}
 	c.pal.Flash = d.flash
 	if r.pal.Ops != nil {
 		c.pal.Ops = r.pal.Ops.On(d.flash, &d.fuse)
@@ -126,6 +121,21 @@ var bootArg = map[bootloader.ResetReason]int{bootloader.PowerOn: 0, bootloader.S
 // start runs the boot loader until an application starts. A boot loader that finds nothing resets at once and finds
 // the same again; after Model.BootBudget times the device counts as bricked.
 func (d *Device) start(reason bootloader.ResetReason) {
+	if v, ok := d.load(reason); ok {
+		d.startApp(&v)
+	}
+}
+
+// Verdict gives a device without power its power back at now and lets the boot loader run, again and again as the chip
+// does, until it starts an application, but not that application: step the device no further. ok is false when no
+// image starts; the verdict is the last one then.
+func (d *Device) Verdict(now time.Duration) (v bootloader.Verdict, ok bool) {
+	d.flash.SetClock(max(now, d.busy))
+	return d.load(bootloader.PowerOn)
+}
+
+// load is the boot loader with its retries.
+func (d *Device) load(reason bootloader.ResetReason) (v bootloader.Verdict, ok bool) {
 	r := &ram{stage: stageHalted, phase: PhaseBoot, reason: reason, since: d.flash.Clock()}
 	for t := range r.timers {
 		r.timers[t] = unarmed
@@ -135,12 +145,11 @@ func (d *Device) start(reason bootloader.ResetReason) {
 	for range d.model.BootBudget {
 		d.point(PointBoot, bootArg[reason])
 		d.passiveErasePoint()
-		v := bootloader.Boot(d.flash, &d.fuse, *d.boot, reason)
+		v = bootloader.Boot(d.flash, &d.fuse, *d.boot, reason)
 		d.console(v.Log)
 		switch v.End {
 		case bootloader.Started:
-			d.startApp(&v)
-			return
+			return v, true
 		case bootloader.Hang:
 			if v.Watchdog > 0 {
 				d.flash.Advance(v.Watchdog)
@@ -153,6 +162,7 @@ func (d *Device) start(reason bootloader.ResetReason) {
 		r.since = d.flash.Clock()
 	}
 	r.phase = PhaseBricked
+	return v, false
 }
 
 func (d *Device) startApp(v *bootloader.Verdict) {

@@ -37,6 +37,7 @@ type Op struct {
 	Kind       OpKind // OpProgram or OpErase
 	Addr, Len  uint32
 	Start, Dur time.Duration
+	Data       []byte // what an OpProgram programs; valid, and not to be changed, while BeforeOp runs
 }
 
 // Cut answers an Op. Everything random in the result comes from Seed.
@@ -77,6 +78,14 @@ func (f *Flash) SetInjector(inj Injector) {
 	}
 	f.extras().injector = inj
 	f.recheck()
+}
+
+// Injector is what SetInjector set, nil for none.
+func (f *Flash) Injector() Injector {
+	if f.extra == nil {
+		return nil
+	}
+	return f.extra.injector
 }
 
 // SetCutAt makes power fail at time t, once; 0 takes it back. A command in progress at t

@@ -68,7 +68,7 @@ func (f *Flash) programCells(addr uint32, src []byte, shared bool) {
 func (f *Flash) programCommand(addr uint32, src []byte) {
 	op := Op{
 		Index: f.programs + uint64(f.erases), Kind: OpProgram, Addr: addr, Len: uint32(len(src)),
-		Start: f.clock, Dur: f.chip.Timing.Program(uint32(len(src))),
+		Start: f.clock, Dur: f.chip.Timing.Program(uint32(len(src))), Data: src,
 	}
 	t := f.decide(op)
 	if t.mode == CutNotStarted {

@@ -16,7 +16,6 @@ import (
 type cloudside struct {
 	cloud   *cloud.Cloud
 	op      *operator
-	store   *storefront
 	chain   trace.Chain
 	wake    time.Duration // of the msgWake in the queue, 0: none
 	changed bool          // something about the jobs, since the last barrier
@@ -58,10 +57,6 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
 		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))
 		c.chain.Fold(uint64(e.Msg.frame.Len()))
-		if isHTTP(e.Msg.frame.Kind) {
-			c.https(sh, now, e.Src, e.Msg.gen, e.Msg.frame)
-			break
-		}
 		c.receive(at, e.Src, e.Msg.gen, e.Msg.frame)
 	}
 	c.flush(sh, now)
@@ -108,7 +103,11 @@ func (c *cloudside) flush(sh *shard, now time.Duration) {
 		l := sh.w.devs[p.device].link
 		if f.Kind != 0 {
 			at := c.down[p.device].Send(l, l.Downlink, now, f.Len())
-			sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: f})
+			if sh.w.opt.Probe != nil {
+				sh.meddle(&sh.w.devs[p.device], false, now, at, p.gen, f)
+			} else {
+				sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: f})
+			}
 		}
 		if o.Close {
 			at := c.down[p.device].Send(l, l.Downlink, now, 0)

@@ -45,7 +45,6 @@ type operator struct {
 	steps    []report.Step
 	told     int // steps that progress has shown
 	tampered []tampered
-	fetched  fetched
 }
 
 // devices is what an operator can do to devices by hand.

@@ -34,8 +34,12 @@ type Options struct {
 	Detail   bool                  // collect what charts are drawn from
 	Dumps    map[string]string     // file by thing: its flash at the end; with variants, of the last one
 
-	direct bool // step devices without goroutines (tests)
-	noMemo bool // compute every digest and signature anew (tests)
+	// Probe takes part in the run, nil: nobody does. Only in virtual time, with one worker.
+	Probe Probe
+
+	kept   *kept // of earlier runs of the same scenario, nil: nothing
+	direct bool  // step devices without goroutines (tests)
+	noMemo bool  // compute every digest and signature anew (tests)
 	// parallel runs every epoch on all workers: the small fleets of tests have few epochs that pay for it.
 	parallel bool
 }

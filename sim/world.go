@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud"
-	"github.com/otasim/otasim/cloud/api"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/firmware"
-	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/fault"
@@ -107,8 +105,10 @@ func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	w.started = time.Now() //nolint:forbidigo // for --timeout and the summary, not for the trace
 	w.baseline = memoryInUse()
 	var err error
-	if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
-		return nil, err
+	if w.fleet = opt.kept.fleetOf(sc); w.fleet == nil {
+		if w.fleet, err = newFleetPlan(sc, w.seed); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.fleet.hasThings(opt.Dumps); err != nil {
 		return nil, err
@@ -148,13 +148,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	for i := range w.side.down {
 		w.side.down[i].Rand = w.seed.Stream("downlink/" + w.fleet.things[i].name)
 	}
-	s3 := s3Options(sc.Cloud.Region, w.seed)
-	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
-		c.Presign = api.Presigner("https://"+s3Host(s3.Region), s3)
-	}); err != nil {
-		return nil, err
-	}
-	if w.side.store, err = newStorefront(w.side.op.cloud, s3, &w.side.op.fetched); err != nil {
+	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, nil); err != nil {
 		return nil, err
 	}
 	if err := w.furnish(); err != nil {
@@ -179,7 +173,7 @@ func (w *world) furnish() error {
 	if err != nil {
 		return err
 	}
-	catalogue, err := behaviours(w.fleet.images, w.side.op.signer)
+	catalogue, err := w.opt.kept.behaviours(w.fleet.images, w.side.op.signer)
 	if err != nil {
 		return err
 	}
@@ -214,7 +208,7 @@ const cloudShare = 3
 // populate makes the devices that have an identity, each shard its own.
 func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogue) (err error) {
 	for _, sh := range w.shards {
-		store := flashmodel.NewStore()
+		store := w.opt.kept.storeOf()
 		store.DisableMemo, store.FreshSlices = w.opt.noMemo, w.opt.Mode == Live
 		hooks := &device.Hooks{Point: sh.reached}
 		if w.opt.Trace != nil {
@@ -313,12 +307,7 @@ func (w *world) restore(a *actor, at time.Duration) {
 	w.k.ShardOf(a.id).Send(a.id, at, msg{kind: msgPowerOn})
 }
 
-func (w *world) hangUp(a *actor) {
-	a.client.PowerOff()
-	if a.http != nil {
-		a.http.PowerOff()
-	}
-}
+func (w *world) hangUp(a *actor) { a.client.PowerOff() }
 
 func (w *world) strike(a *actor, i int, at time.Duration) {
 	m := msg{kind: msgStrike, gen: uint32(i)}
@@ -467,6 +456,9 @@ func (w *world) conditions(now time.Duration) {
 // quiet reports whether nothing is left that could change the outcome: the operator
 // is done, every execution has ended, and every device is idle or dead.
 func (w *world) quiet(now time.Duration) bool {
+	if w.opt.Probe != nil && w.opt.Probe.Busy() {
+		return false
+	}
 	if len(w.pending) > 0 || now < w.lastStrike || !w.side.op.done() {
 		return false
 	}

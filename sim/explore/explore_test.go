@@ -1,0 +1,194 @@
+package explore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/check"
+)
+
+func caseOf(t testing.TB, name string, devices int, sets ...string) Case {
+	t.Helper()
+	path := "../../scenarios/" + name + ".yaml"
+	hash, err := FileHash(path)
+	require.NoError(t, err)
+	return Case{File: path, Hash: hash, Seed: 1, Devices: devices, Sets: sets, Bare: true}
+}
+
+// small makes images of 16 KiB out of a scenario's.
+var small = []string{"firmware.1.0.0.size=16KiB", "firmware.1.1.0.size=16KiB"}
+
+func search(t testing.TB, c Case, p Plan) *Findings {
+	t.Helper()
+	f, err := Campaign(t.Context(), c, p)
+	require.NoError(t, err)
+	return f
+}
+
+// TestNothingBreaks searches a small update completely with single cuts: what it finds is a known limit.
+func TestNothingBreaks(t *testing.T) {
+	f := search(t, caseOf(t, "power-cut", 1, small...), Plan{Only: []string{PartCuts}, Seeds: 2, Workers: 2})
+	require.Greater(t, f.Tally.Cases, uint64(4000))
+	require.Greater(t, f.Tally.Recoveries, uint64(50))
+	require.Zero(t, f.Broken(), f.Failures)
+	for _, x := range f.Failures {
+		require.Equal(t, "failed-but-running", x.Known)
+	}
+	for _, s := range []State{RecordErased, RecordTorn, RecordNoName, SlotPartly, StartsOld, StartsNewOnTrial, CutInLoader, CutInSelfTest, JobFailed, Updated, RolledBack} {
+		require.NotZero(t, f.Tally.Coverage[s], s.String())
+	}
+}
+
+// TestSurvivors holds the shortcut of a sweep, which tears a command on a fork, against whole runs with the same cut.
+func TestSurvivors(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, small...)
+	e, err := New(t.Context(), c)
+	require.NoError(t, err)
+	type left struct {
+		sum     uint32 // of all cells, if they read steadily
+		records [2]check.Record
+	}
+	var acts []Act
+	var want []left
+	key := func(f *flashmodel.Flash) left {
+		sum := uint32(0)
+		if _, steady := f.Key(0, f.Size()); steady {
+			cells := make([]byte, f.Size())
+			require.NoError(t, f.Read(0, cells))
+			sum = crc32.ChecksumIEEE(cells)
+		}
+		return left{sum, check.Records(f, e.boards[0].Otadata)}
+	}
+	_, err = e.Run(nil, func(p *player) {
+		p.command = func(u *unit, op flashmodel.Op) {
+			if op.Index%37 != 0 && op.Addr >= 0x20000 {
+				return
+			}
+			for _, cut := range modes(nil, &op, 1, false) {
+				tear := tearer{cut}
+				s := tear.survivor(u.dev, &op)
+				acts = append(acts, Act{Kind: Cut, N: op.Index, Mode: cut.Mode, Keep: cut.Keep, Seed: cut.Seed, By: DefaultOff})
+				want = append(want, key(s.Flash()))
+			}
+		}
+	})
+	require.NoError(t, err)
+	require.Greater(t, len(acts), 60)
+	for i, a := range acts {
+		seen := false
+		_, err := e.Run([]Act{a}, func(p *player) {
+			p.stepped = func(u *unit, _ time.Duration, _ *device.Event, lost bool) {
+				if lost && !seen {
+					seen = true
+					got := key(u.dev.Flash())
+					require.Equal(t, want[i], got, a.String())
+				}
+			}
+		})
+		require.NoError(t, err)
+		require.True(t, seen, a.String())
+	}
+}
+
+// TestWorkers: what a campaign finds does not depend on who does the work.
+func TestWorkers(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, small...)
+	var docs []string
+	for _, workers := range []int{1, 3} {
+		f := search(t, c, Plan{Seeds: 1, Workers: workers, Swarm: 8, Only: []string{PartCuts, PartSwarm}})
+		docs = append(docs, fmt.Sprintf("%+v %+v", f.Tally, f.Failures))
+	}
+	require.Equal(t, docs[0], docs[1])
+}
+
+// TestResume interrupts a campaign again and again; its state file brings it to the same end.
+func TestResume(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, small...)
+	whole := search(t, c, Plan{Seeds: 1, Workers: 1, Only: []string{PartCuts}})
+	state := t.TempDir() + "/state.json"
+	var last *Findings
+	for range 100 {
+		ctx, stop := context.WithCancel(t.Context())
+		calls := 0
+		f, err := Campaign(ctx, c, Plan{Seeds: 1, Workers: 1, Only: []string{PartCuts}, State: state, Progress: func(p Progress) {
+			if calls++; calls > 700 {
+				stop()
+			}
+		}})
+		stop()
+		require.NoError(t, err)
+		if last = f; f.Done {
+			break
+		}
+	}
+	require.True(t, last.Done)
+	require.Equal(t, whole.Tally, last.Tally)
+	require.Equal(t, whole.Failures, last.Failures)
+	_, err := Campaign(t.Context(), c, Plan{Seeds: 2, Workers: 1, State: state})
+	require.ErrorIs(t, err, ErrPlan)
+}
+
+// TestTokens replays each of the tokens of a campaign and of drawn cases a hundred times.
+func TestTokens(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, small...)
+	f := search(t, c, Plan{Seeds: 1, Workers: 2, Only: []string{PartCuts}})
+	require.NotEmpty(t, f.Failures)
+	e, err := New(t.Context(), c)
+	require.NoError(t, err)
+	ref, err := e.Reference()
+	require.NoError(t, err)
+	tokens := []string{f.Failures[0].Token}
+	k, acts := Draw(c, groupsOf(e), ref, []int{0}, 3)
+	one, err := New(t.Context(), k)
+	require.NoError(t, err)
+	token, err := one.Token(k, acts)
+	require.NoError(t, err)
+	tokens = append(tokens, token)
+	for _, token := range tokens {
+		k, err := ParseToken(token)
+		require.NoError(t, err)
+		acts, err := ParseActs(k.Acts)
+		require.NoError(t, err)
+		for i := range 100 {
+			if i%25 == 0 { // and with nothing remembered
+				e, err = New(t.Context(), *k)
+				require.NoError(t, err)
+			}
+			r, err := e.Replay(acts, &Recorder{Console: i%2 == 0})
+			require.NoError(t, err)
+			require.Equal(t, k.Trace, r.Outcome.TraceHash[:16])
+		}
+	}
+}
+
+func TestTimeline(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, small...)
+	c.Acts = "cut 530 done"
+	r := &Recorder{}
+	rep, err := c.Replay(t.Context(), r, false)
+	require.NoError(t, err)
+	var b bytes.Buffer
+	r.Print(&b, 0)
+	t.Log(b.String(), rep.Found)
+}
+
+func BenchmarkSingleCuts(b *testing.B) {
+	c := caseOf(b, "power-cut", 1, "firmware.1.0.0.size=1MiB", "firmware.1.1.0.size=1MiB")
+	e, err := New(b.Context(), c)
+	require.NoError(b, err)
+	cases := uint64(0)
+	for b.Loop() {
+		t, err := e.Sweep(Sweep{Seeds: 3}, nil)
+		require.NoError(b, err)
+		cases += t.Cases
+	}
+	b.ReportMetric(float64(cases)/b.Elapsed().Seconds(), "cuts/s")
+}

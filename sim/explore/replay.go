@@ -1,0 +1,48 @@
+package explore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/otasim/otasim/sim/report"
+)
+
+// Replay runs a case again with a recorder. changed lets it run on a scenario file that has changed.
+func (c *Case) Replay(ctx context.Context, r *Recorder, changed bool) (*Report, error) {
+	sc, err := c.Load()
+	if err != nil && (sc == nil || !changed || !errors.Is(err, ErrChanged)) {
+		return nil, err
+	}
+	acts, err := ParseActs(c.Acts)
+	if err != nil {
+		return nil, err
+	}
+	e, err := newExplorer(ctx, *c, sc)
+	if err != nil {
+		return nil, err
+	}
+	return e.Replay(acts, r)
+}
+
+// Device is the number of a thing in the run, -1 if there is none.
+func (r *Report) Device(thing string) int {
+	for i := range r.player.units {
+		if r.player.units[i].board.Thing == thing {
+			return i
+		}
+	}
+	return -1
+}
+
+// Thing is the name of a device.
+func (r *Report) Thing(device int) string { return r.player.units[device].board.Thing }
+
+// Failed lists the scenario's own assertions that do not hold.
+func (r *Report) Failed() (out []report.Assertion) {
+	for _, a := range r.Outcome.Assertions {
+		if !a.Holds && a.Severity == "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
