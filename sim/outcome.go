@@ -112,9 +112,10 @@ func (o *operator) counted() (u report.Updates) {
 	return u
 }
 
-// measured fills in the times and the samples that thresholds are judged by.
-func (o *operator) measured(u *report.Updates) *check.Samples {
-	s := check.NewSamples()
+// measured fills in the times and the samples that thresholds are judged by, and
+// names the things with a failed execution.
+func (o *operator) measured(u *report.Updates) (*check.Samples, map[string]bool) {
+	s, failed := check.NewSamples(), map[string]bool{}
 	var ends []time.Duration
 	first, targeted := time.Duration(-1), 0
 	group := map[string]string{}
@@ -145,6 +146,9 @@ func (o *operator) measured(u *report.Updates) *check.Samples {
 			}
 			if x.Status.Terminal() {
 				s.Rate(check.MetricJobExecutionFailed, group[thing], x.Status != jobs.Succeeded)
+				if x.Status != jobs.Succeeded && x.Status != jobs.Canceled && x.Status != jobs.Removed {
+					failed[thing] = true
+				}
 			}
 		}
 	}
@@ -153,7 +157,12 @@ func (o *operator) measured(u *report.Updates) *check.Samples {
 		ends[i] -= first
 	}
 	u.TimeTo50, u.TimeTo90, u.TimeTo99 = share(ends, targeted, 50), share(ends, targeted, 90), share(ends, targeted, 99)
-	return s
+	for percent := 0; percent <= 100 && len(ends) > 0; percent += 2 {
+		if t := share(ends, targeted, percent); t != nil {
+			u.Curve = append(u.Curve, *t)
+		}
+	}
+	return s, failed
 }
 
 // compare finds devices about which the cloud and the flash disagree: the latest

@@ -96,7 +96,12 @@ func (w *world) result() *report.Result {
 	r.Jobs = op.jobList()
 	r.Updates, r.Traffic, r.Flash = w.env.Updates, w.env.Traffic, w.env.Flash
 	r.Assertions = w.judge.Assertions()
-	samples := op.measured(&r.Updates)
+	samples, failed := op.measured(&r.Updates)
+	for i := range w.env.Devices {
+		if d := &w.env.Devices[i]; d.Bricked || d.RolledBack || failed[d.Thing] {
+			r.Updates.Hurt++
+		}
+	}
 	r.Thresholds = samples.Judge(w.sc.Limits())
 	r.ExecutionTime = samples.Quantiles(check.MetricJobExecutionDuration)
 	for i := range w.sc.Faults {

@@ -114,12 +114,12 @@ func (c *command) initDir(dir string) error {
 
 func (c *command) schemaCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:       "schema scenario|result",
-		Short:     "Print the JSON Schema of scenario files or results",
-		ValidArgs: []string{"scenario", "result"},
+		Use:       "schema scenario|plan|result",
+		Short:     "Print the JSON Schema of scenario files, plan files or results",
+		ValidArgs: []string{"scenario", "plan", "result"},
 		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] != "scenario" && args[0] != "result" {
-				return usage("schema: one of scenario, result")
+			if len(args) != 1 || args[0] != "scenario" && args[0] != "plan" && args[0] != "result" {
+				return usage("schema: one of scenario, plan, result")
 			}
 			text, err := schemas.ReadFile("schema/" + args[0] + ".json")
 			if err != nil {

@@ -140,7 +140,23 @@ byte-accurate flash, in virtual time and reproducible from a seed.`,
 		return usage("--color %s: one of auto, always, never", c.color)
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(c.runCommand(), c.validateCommand(), c.initCommand(), c.schemaCommand(), c.explainCommand(), c.flashCommand(), c.imageCommand(), c.serveCommand(), c.fleetCommand(), c.reportCommand(), c.exploreCommand(), c.replayCommand(), c.traceCommand(), c.versionCommand())
+	root.AddCommand(
+		c.runCommand(),
+		c.validateCommand(),
+		c.initCommand(),
+		c.schemaCommand(),
+		c.explainCommand(),
+		c.flashCommand(),
+		c.imageCommand(),
+		c.serveCommand(),
+		c.fleetCommand(),
+		c.reportCommand(),
+		c.exploreCommand(),
+		c.replayCommand(),
+		c.traceCommand(),
+		c.planCommand(),
+		c.versionCommand(),
+	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	root.Args = func(cmd *cobra.Command, args []string) error {

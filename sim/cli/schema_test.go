@@ -167,10 +167,17 @@ func (g *generator) object(t reflect.Type) obj {
 }
 
 // comments reads the doc comments of types and fields.
-func comments(t *testing.T, path string) map[string]string {
-	parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
-	require.NoError(t, err)
+func comments(t *testing.T, paths ...string) map[string]string {
 	out := map[string]string{}
+	for _, path := range paths {
+		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		require.NoError(t, err)
+		collect(parsed, out)
+	}
+	return out
+}
+
+func collect(parsed *ast.File, out map[string]string) {
 	ast.Inspect(parsed, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -186,7 +193,6 @@ func comments(t *testing.T, path string) map[string]string {
 		}
 		return true
 	})
-	return out
 }
 
 func generate(t *testing.T, g *generator, typ reflect.Type, id, title string) []byte {
@@ -205,7 +211,9 @@ func TestSchemas(t *testing.T) {
 	}{
 		{"schema/scenario.json", generate(t, &generator{comments(t, "../scenario/file/types.go"), true}, reflect.TypeFor[file.Scenario](),
 			"https://github.com/otasim/otasim/sim/cli/schema/scenario.json", "otasim scenario")},
-		{"schema/result.json", generate(t, &generator{comments(t, "../report/result.go"), false}, reflect.TypeFor[report.Result](),
+		{"schema/plan.json", generate(t, &generator{comments(t, "../scenario/file/plan.go", "../scenario/file/types.go"), true}, reflect.TypeFor[file.Plan](),
+			"https://github.com/otasim/otasim/sim/cli/schema/plan.json", "otasim plan")},
+		{"schema/result.json", generate(t, &generator{comments(t, "../report/result.go", "../report/detail.go"), false}, reflect.TypeFor[report.Result](),
 			"https://github.com/otasim/otasim/sim/cli/schema/result.json", "otasim result")},
 	} {
 		if *update {

@@ -97,9 +97,12 @@ type Updates struct {
 	Started   int      `json:"started" expr:"started"`
 	Succeeded int      `json:"succeeded" expr:"succeeded"`
 	Failed    int      `json:"failed" expr:"failed"`
+	Hurt      int      `json:"hurt" expr:"hurt"` // devices left bricked, rolled back or with a failed execution
 	TimeTo50  *float64 `json:"time_to_50" expr:"-"`
 	TimeTo90  *float64 `json:"time_to_90" expr:"-"`
 	TimeTo99  *float64 `json:"time_to_99" expr:"-"`
+	// Virtual seconds from the first job's creation until 0, 2, 4 ... 100 % of the targets had succeeded, as far as they did.
+	Curve []float64 `json:"curve,omitempty" expr:"-"`
 }
 
 // Traffic is counted at the cloud: in is from devices.

@@ -14,10 +14,18 @@ import (
 
 // Options change a scenario while it is loaded.
 type Options struct {
+	Nodes   []Set    // values from another file, before Sets
 	Sets    []string // PATH=VALUE, later ones win
 	Devices int      // scale the fleet to this many devices, 0: as it is
 	Seed    *uint64
 	Variant string // apply this variant of the file
+}
+
+// Set is one value of a scenario, addressed as by --set.
+type Set struct {
+	Path  string
+	Place *file.Node // where the path stands
+	Value *file.Node
 }
 
 // ErrUsage marks mistakes in Options, as opposed to mistakes in the file.
@@ -32,6 +40,11 @@ func Load(path string, opt Options) (*Scenario, []Problem, error) {
 	}
 	if root == nil {
 		return nil, problems, nil
+	}
+	for _, set := range opt.Nodes {
+		if err := file.Set(root, set.Path, set.Value.Clone()); err != nil {
+			problems = append(problems, file.At(set.Place, err.Error(), ""))
+		}
 	}
 	for _, set := range opt.Sets {
 		ps, err := applySet(root, set)

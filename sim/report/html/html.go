@@ -9,15 +9,17 @@ import (
 	"html/template"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/sim/plan"
 	"github.com/otasim/otasim/sim/report"
 )
 
-//go:embed page.html page.css page.js
+//go:embed page.html plan.html page.css page.js
 var files embed.FS
 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
@@ -31,7 +33,8 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 		}
 		return template.JS(text), err //nolint:gosec // our own file
 	},
-}).ParseFS(files, "page.html"))
+	"median": func(r *plan.Row, m *plan.Metric) float64 { return min(r.Spreads[m.Name].P50, math.MaxFloat64) },
+}).ParseFS(files, "page.html", "plan.html"))
 
 // A Page is what the template shows.
 type Page struct {

@@ -171,6 +171,12 @@ document.querySelectorAll("[data-filter]").forEach((s) => s.addEventListener("ch
 }));
 const wanted = new URLSearchParams(location.hash.slice(1)).get("status");
 if (wanted) document.querySelectorAll("[data-filter]").forEach((s) => { s.value = wanted; s.dispatchEvent(new Event("change")); });
+document.querySelectorAll(".sortable th").forEach((th) => th.addEventListener("click", () => {
+  const body = th.closest("table").tBodies[0], column = th.cellIndex, up = th.dataset.up !== "true";
+  const value = (row) => { const c = row.cells[column]; const v = Number(c.dataset.v ?? c.textContent.replace("%", "")); return Number.isNaN(v) ? c.textContent : v; };
+  th.dataset.up = up;
+  body.append(...[...body.rows].sort((a, b) => { const x = value(a), y = value(b); return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1); }));
+}));
 function openTarget() {
   const d = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (d && d.tagName === "DETAILS") d.open = true;

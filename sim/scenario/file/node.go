@@ -67,6 +67,38 @@ func (n *Node) Get(key string) *Node {
 	return nil
 }
 
+// Clone copies a node with all it holds.
+func (n *Node) Clone() *Node {
+	out := *n
+	out.Keys, out.Items = make([]*Node, len(n.Keys)), make([]*Node, len(n.Items))
+	for i, k := range n.Keys {
+		out.Keys[i] = k.Clone()
+	}
+	for i, item := range n.Items {
+		out.Items[i] = item.Clone()
+	}
+	return &out
+}
+
+// Text writes the node on one line.
+func (n *Node) Text() string {
+	parts := make([]string, 0, len(n.Items))
+	for i, item := range n.Items {
+		text := item.Text()
+		if n.Kind == Mapping {
+			text = n.Keys[i].Value + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	switch n.Kind {
+	case Mapping:
+		return "{" + strings.Join(parts, ", ") + "}"
+	case Sequence:
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return n.Value
+}
+
 // Width is the number of characters a scalar takes on its line, at least 1.
 func (n *Node) Width() int {
 	if n == nil || n.Line < 1 || n.Line > len(n.Src.Lines) {

@@ -1,0 +1,227 @@
+package html
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"github.com/otasim/otasim/sim/plan"
+)
+
+// PlanPage is what the template of a plan shows.
+type PlanPage struct {
+	*plan.Judgement
+	Charts  []drawn
+	Columns []*plan.Metric
+	Seeds   string
+}
+
+// WritePlan writes the report of a plan.
+func WritePlan(w io.Writer, j *plan.Judgement) error {
+	p := PlanPage{Judgement: j, Columns: j.Columns(), Seeds: fmt.Sprintf("%d seeds from %d", j.Plan.Seeds, j.Plan.Seed)}
+	for _, c := range planCharts(j) {
+		d, err := c.draw()
+		if err != nil {
+			return err
+		}
+		p.Charts = append(p.Charts, d)
+	}
+	var buf bytes.Buffer // all or nothing
+	if err := page.ExecuteTemplate(&buf, "plan.html", p); err != nil {
+		return err
+	}
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+// planCharts are the pictures of a plan: curves over time, a front for each pair of
+// objectives, and how they answer to each parameter.
+func planCharts(j *plan.Judgement) []Chart {
+	var out []Chart
+	if c := curves(j); c.X != nil {
+		out = append(out, c)
+	}
+	for i, a := range j.Plan.Minimize {
+		for _, b := range j.Plan.Minimize[i+1:] {
+			if c := front(j, a, b); len(c.Series) > 0 {
+				out = append(out, c)
+			}
+		}
+	}
+	for i := range j.Responses {
+		r := &j.Responses[i]
+		for _, m := range j.Plan.Minimize {
+			if c := response(j, r, m); len(c.Series) > 0 {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// curves are the shares of the targets that had succeeded, over time: of the best row,
+// or else the first, and up to three others, with a band over the seeds.
+func curves(j *plan.Judgement) Chart {
+	c := Chart{ID: "curves", Title: "Rollout curves", Note: "Share of the targets that had succeeded; the band is from the 5th to the 95th percentile over the seeds.", Unit: "per cent"}
+	rows := []*plan.Row{}
+	if j.Best != nil {
+		rows = append(rows, j.Best)
+	}
+	for _, r := range j.Rows {
+		if len(rows) < 4 && len(r.Runs) > 0 && !slices.Contains(rows, r) && (r.Pareto || r == j.Rows[0]) {
+			rows = append(rows, r)
+		}
+	}
+	end := 0.0
+	for _, r := range rows {
+		for _, run := range r.Runs {
+			if n := len(run.Curve); n > 0 {
+				end = max(end, run.Curve[n-1])
+			}
+		}
+	}
+	if end == 0 {
+		return c
+	}
+	const steps = 120
+	for i := range steps + 1 {
+		c.X = append(c.X, end*float64(i)/steps)
+	}
+	for n, r := range rows {
+		l := Line{Name: fmt.Sprintf("row %d", r.Number), Color: []int{0, 1, 2, 4}[n]}
+		for _, x := range c.X {
+			shares := make([]float64, 0, len(r.Runs))
+			for _, run := range r.Runs {
+				shares = append(shares, shareAt(run.Curve, x))
+			}
+			slices.Sort(shares)
+			l.Y = append(l.Y, percentile(shares, 0.5))
+			if len(shares) > 1 {
+				l.Lo, l.Hi = append(l.Lo, percentile(shares, 0.05)), append(l.Hi, percentile(shares, 0.95))
+			}
+		}
+		c.Series = append(c.Series, l)
+	}
+	c.Table = tableOf(&c)
+	return c
+}
+
+// shareAt reads a curve whose entries are the times of 0, 2, 4 ... per cent.
+func shareAt(curve []float64, x float64) float64 {
+	n := 0
+	for n < len(curve) && curve[n] <= x {
+		n++
+	}
+	return math.Max(0, float64(2*(n-1)))
+}
+
+func percentile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	if f := at - float64(i); f > 0 {
+		return sorted[i] + f*(sorted[i+1]-sorted[i])
+	}
+	return sorted[i]
+}
+
+// front is every row by two objectives.
+func front(j *plan.Judgement, a, b *plan.Metric) Chart {
+	c := Chart{ID: "front-" + a.Name + "-" + b.Name, Title: a.Name + " and " + b.Name, Note: "Each dot is a row, at its medians. Rows on the front are those that no other row beats in every objective.", Unit: b.Name, XUnit: a.Name, Kind: Points}
+	if a.Duration {
+		c.XUnit += " (seconds)"
+	}
+	if b.Duration {
+		c.Unit += " (seconds)"
+	}
+	groups := []Line{{Name: "breaks a constraint", Color: 5}, {Name: "keeps them", Color: 1}, {Name: "on the front", Color: 2, Joined: true}, {Name: "best", Color: 0}}
+	rows := slices.Clone(j.Rows)
+	slices.SortStableFunc(rows, func(x, y *plan.Row) int {
+		switch d := x.Spreads[a.Name].P50 - y.Spreads[a.Name].P50; {
+		case d < 0:
+			return -1
+		case d > 0:
+			return 1
+		}
+		return 0
+	})
+	for _, r := range rows {
+		x, y := r.Spreads[a.Name].P50, r.Spreads[b.Name].P50
+		if len(r.Runs) == 0 || math.IsInf(x, 0) || math.IsInf(y, 0) || math.IsNaN(x) || math.IsNaN(y) {
+			continue
+		}
+		add := func(l *Line) {
+			l.X, l.Y, l.Labels = append(l.X, x), append(l.Y, y), append(l.Labels, fmt.Sprintf("row %d, %s", r.Number, j.Plan.Label(r.Point)))
+		}
+		switch {
+		case !r.Keeps():
+			add(&groups[0])
+		case !r.Pareto:
+			add(&groups[1])
+		default:
+			add(&groups[2])
+		}
+		if r == j.Best {
+			add(&groups[3])
+		}
+	}
+	for _, l := range groups {
+		if len(l.X) > 0 {
+			c.Series = append(c.Series, l)
+		}
+	}
+	return c
+}
+
+// response is one metric over the values of one parameter.
+func response(j *plan.Judgement, r *plan.Response, m *plan.Metric) Chart {
+	c := Chart{ID: "response-" + r.Parameter.Name + "-" + m.Name, Title: m.Name + " by " + r.Parameter.Name, Unit: m.Name, XUnit: r.Parameter.Name}
+	c.Note = "All other parameters as in the best row, or else the first. Median, with the 5th to 95th percentile over the seeds."
+	if m.Duration {
+		c.Unit += " (seconds)"
+	}
+	l := Line{Name: "median", Color: 1}
+	low := Line{Name: "5th percentile", Color: 5}
+	high := Line{Name: "95th percentile", Color: 5}
+	xs := r.Xs(j.Plan)
+	var names []string
+	var kept []float64
+	for i, row := range r.Rows {
+		s := row.Spreads[m.Name]
+		if math.IsInf(s.P95, 0) || math.IsNaN(s.P50) {
+			continue
+		}
+		names = append(names, r.Parameter.Labels[row.Point.Choice[slices.IndexFunc(j.Plan.Parameters, func(q plan.Parameter) bool { return q.Name == r.Parameter.Name })]])
+		if xs != nil {
+			kept = append(kept, xs[i])
+		}
+		l.Y, low.Y, high.Y = append(l.Y, s.P50), append(low.Y, s.P5), append(high.Y, s.P95)
+	}
+	if len(l.Y) < 2 {
+		return c
+	}
+	if xs == nil {
+		c.Kind, c.Names = Bars, names
+		c.Series = []Line{l}
+		if j.Plan.Seeds > 1 {
+			c.Series = []Line{low, l, high}
+		}
+		c.Table = tableOf(&c)
+		return c
+	}
+	c.X = kept
+	c.LogX = kept[0] > 0 && kept[len(kept)-1]/kept[0] >= 20
+	if j.Plan.Seeds > 1 {
+		l.Lo, l.Hi = low.Y, high.Y
+	}
+	c.Series = []Line{l}
+	if m == r.Metric && r.Knee >= 0 && r.Knee < len(kept) && len(kept) == len(r.Rows) {
+		c.Marks = []Mark{{kept[r.Knee], "knee"}}
+	}
+	c.Table = tableOf(&c)
+	return c
+}
