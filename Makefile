@@ -10,11 +10,11 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench fuzz check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-fleet fuzz check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | fuzz [FUZZTIME=5s] | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | fuzz [FUZZTIME=5s] | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -58,6 +58,10 @@ clients:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# paho devices over mutual TLS against the embedded broker, and bare paho against bare mochi.
+bench-fleet:
+	OTASIM_BENCH_DEVICES=$(or $(DEVICES),2000) $(GO) test -run '^$$' -bench LiveFleet -benchtime 1x -timeout 30m -v ./sim
 
 # Every fuzz target for FUZZTIME.
 fuzz:

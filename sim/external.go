@@ -97,6 +97,22 @@ func newExternal(cfg FleetOptions) (*external, error) {
 			return nil, err
 		}
 	}
+	identities := make([]nvs.Identity, len(cfg.Things))
+	for i, name := range cfg.Things {
+		if identities[i], err = identityOf(cfg.Certs, name); err != nil {
+			return nil, err
+		}
+		identities[i].CA, identities[i].CodeSigner = ca, signer
+	}
+	to := live.Endpoint{Address: cfg.Endpoint, Host: cmp.Or(cfg.ServerName, host), Epoch: time.Now(), Clock: live.NewSteadyClock(0, max(cfg.speed, 1))}
+	if port == amazonPort {
+		to.ALPN = []string{amazonALPN}
+	}
+	return newFleetAt(to, cfg, identities)
+}
+
+// newFleetAt makes devices that have an identity, for an endpoint.
+func newFleetAt(to live.Endpoint, cfg FleetOptions, identities []nvs.Identity) (*external, error) {
 	sc, err := fleetScenario(&cfg)
 	if err != nil {
 		return nil, err
@@ -108,30 +124,22 @@ func newExternal(cfg FleetOptions) (*external, error) {
 	if room := base.fleet.groups[0].slotSize; uint32(len(base.fleet.images[0].data)) > room {
 		return nil, fmt.Errorf("%w: %s has %d bytes, a slot of %s %d", ErrFirmware, cfg.Firmware, len(base.fleet.images[0].data), cfg.Device.Partitions, room)
 	}
-	base.epoch = base.started
-	identities := make([]nvs.Identity, len(cfg.Things))
+	base.epoch = to.Epoch
 	for i, name := range cfg.Things {
-		if identities[i], err = identityOf(cfg.Certs, name); err != nil {
-			return nil, err
-		}
-		identities[i].CA, identities[i].CodeSigner = ca, signer
 		base.fleet.things[i].name = name
 	}
+	signer := identities[0].CodeSigner
 	catalogue, err := behaviours(base.fleet.images, signer)
 	if err != nil {
 		return nil, err
 	}
 	catalogue.Others = &firmware.Behaviour{Signer: signer}
-	w := &external{cfg: cfg, liveWorld: &liveWorld{world: base, locks: make([]sync.Mutex, len(base.shards)), news: make(chan struct{}, 1)}}
+	w := &external{cfg: cfg, to: to, liveWorld: &liveWorld{world: base, locks: make([]sync.Mutex, len(base.shards)), news: make(chan struct{}, 1)}}
 	base.engine = w.liveWorld
 	if err := w.populate(identities, catalogue); err != nil {
 		return nil, err
 	}
-	w.clock = live.NewSteadyClock(0, max(cfg.speed, 1))
-	w.to = live.Endpoint{Address: cfg.Endpoint, Host: cmp.Or(cfg.ServerName, host), Epoch: w.epoch, Clock: w.clock, Carried: &w.carried}
-	if port == amazonPort {
-		w.to.ALPN = []string{amazonALPN}
-	}
+	w.clock, w.to.Carried = to.Clock, &w.carried
 	if err := base.fleet.hasThings(cfg.Dumps); err != nil {
 		return nil, err
 	}
