@@ -62,6 +62,13 @@ bench:
 # paho devices over mutual TLS against the embedded broker, and bare paho against bare mochi.
 bench-fleet:
 	OTASIM_BENCH_DEVICES=$(or $(DEVICES),2000) $(GO) test -run '^$$' -bench LiveFleet -benchtime 1x -timeout 30m -v ./sim
+# serve under the load of many devices: some minutes, exit status 4 when there are too
+# few file descriptors.
+BENCH_LIVE_CLIENTS ?= 5000
+BENCH_LIVE_IMAGE ?= 1048576
+bench-live:
+	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/load ./sim/serve/load
+	@$(BIN)/load -clients $(BENCH_LIVE_CLIENTS) -image $(BENCH_LIVE_IMAGE); s=$$?; [ $$s -eq 0 ] || exit $$s
 
 # Every fuzz target for FUZZTIME.
 fuzz:
