@@ -81,6 +81,8 @@ type Config struct {
 	// Presign turns the S3 URL of a placeholder in a job document into one that
 	// a device can get until it expires; nil leaves placeholders in place.
 	Presign func(now time.Time, url string, expires time.Duration) (string, error)
+	// Ended is told when a job execution reaches a terminal status; nil: nobody is.
+	Ended func(thing, job string, number int64, status jobs.Status)
 	// Fault makes a background step of an OTA update fail.
 	Fault func(otaUpdateID string, step ota.Step) error
 }
@@ -177,7 +179,7 @@ func New(cfg Config) (*Cloud, error) {
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
 	c.streams.Limit(int(cfg.Quotas[quota.Streams]), int(cfg.Quotas[quota.FilesPerStream]))
 	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
-		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign, Limits: jobLimits(cfg.Quotas)})
+		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign, Ended: cfg.Ended, Limits: jobLimits(cfg.Quotas)})
 	c.ota = ota.New(ota.Config{Realm: c.realm, Seed: seed.Sub("ota"), Agenda: &c.agenda, Signer: c.signer, Streams: c.streams, Jobs: c.jobs,
 		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault})
 	c.broker = broker.New(broker.Config{Agenda: &c.agenda, Registry: c.registry, Authority: c.pki, Chain: c.chain, Services: services{c},

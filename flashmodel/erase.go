@@ -8,13 +8,24 @@ func (f *Flash) Erase(addr, n uint32) error {
 	if n == 0 {
 		return nil
 	}
+	if f.st.Watch == nil {
+		f.eraseRange(addr, n)
+		return nil
+	}
+	f.st.Watch.Before(f, OpErase, addr, n)
+	f.eraseRange(addr, n)
+	f.st.Watch.After(f, OpErase, addr, nil)
+	return nil
+}
+
+func (f *Flash) eraseRange(addr, n uint32) {
 	if !f.slow {
 		commands, d := f.eraseCost(addr, n)
 		if f.cutAt == 0 || f.clock+d <= f.cutAt {
 			f.clock += d
 			f.erases += commands
 			f.eraseCells(addr/SectorSize, n/SectorSize)
-			return nil
+			return
 		}
 	}
 	for n > 0 {
@@ -22,7 +33,6 @@ func (f *Flash) Erase(addr, n uint32) error {
 		f.eraseCommand(addr, k)
 		addr, n = addr+k, n-k
 	}
-	return nil
 }
 
 // eraseCells erases n sectors completely.

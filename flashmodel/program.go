@@ -20,6 +20,17 @@ func (f *Flash) program(addr uint32, src []byte, shared bool) error {
 	if len(src) == 0 {
 		return nil
 	}
+	if f.st.Watch == nil {
+		f.programRange(addr, src, shared)
+		return nil
+	}
+	f.st.Watch.Before(f, OpProgram, addr, uint32(len(src)))
+	f.programRange(addr, src, shared)
+	f.st.Watch.After(f, OpProgram, addr, src)
+	return nil
+}
+
+func (f *Flash) programRange(addr uint32, src []byte, shared bool) {
 	if !f.slow || f.uneventful(addr, uint32(len(src))) {
 		commands, d := f.programCost(addr, uint32(len(src)))
 		if f.cutAt == 0 || f.clock+d <= f.cutAt {
@@ -27,7 +38,7 @@ func (f *Flash) program(addr uint32, src []byte, shared bool) error {
 			f.programs += uint64(commands)
 			f.bytes += uint64(len(src))
 			f.programCells(addr, src, shared)
-			return nil
+			return
 		}
 	}
 	first := addr / SectorSize
@@ -39,7 +50,6 @@ func (f *Flash) program(addr uint32, src []byte, shared bool) error {
 	for s := first; s <= (addr-1)/SectorSize; s++ {
 		f.share(s)
 	}
-	return nil
 }
 
 // uneventful reports whether nobody interferes with program commands in the range.

@@ -40,6 +40,8 @@ const maxChain = 8
 // A Store belongs to one goroutine, together with all its chips.
 type Store struct {
 	DisableMemo bool // Remember computes every time: same answers, more work
+	// Watch is told of every program and erase on the chips of the store; nil: nobody is.
+	Watch       Watcher
 	FreshSlices bool // no slice comes twice, as blocks from sockets do not: none is kept alive for its identity
 
 	limits limits
@@ -58,6 +60,13 @@ type Store struct {
 	answers   map[question]any
 
 	buf [SectorSize]byte // where a chip builds a content before it is looked up
+}
+
+// Watcher looks on while chips are written. It may read them, not write. After is not
+// called when the power fails on the way; src is nil for an erase.
+type Watcher interface {
+	Before(f *Flash, kind OpKind, addr, n uint32)
+	After(f *Flash, kind OpKind, addr uint32, src []byte)
 }
 
 // page is a content without its trailing FF bytes.

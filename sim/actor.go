@@ -8,6 +8,7 @@ import (
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/fault"
 	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/network"
@@ -68,7 +69,10 @@ type actor struct {
 	hit     []int           // faults that struck and from which it has not yet recovered
 	looked  bool            // view must be read again after this step
 	started bool            // an application started in this step
-	active  bool            // has something in hand, or has lost power for a while
+	harmed  bool            // a fault has reached it, or its power was switched off
+	opened  uint16          // times a slot was opened
+	boots   uint16
+	active  bool // has something in hand, or has lost power for a while
 }
 
 // idle reports whether the device has nothing in hand but its timers.
@@ -92,6 +96,7 @@ type shard struct {
 	posts    []network.Output
 	tallies  []tally // by group
 	faults   []faultCount
+	record   *check.Ledger
 	resets   [4]int // by the argument of device.PointBoot
 	changed  []changedDevice
 	dirty    bool // a view changed since the last barrier
@@ -359,7 +364,7 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 		}
 	}
 	a.cutAt, a.cutBy, a.wake, a.inbox = 0, nil, 0, nil
-	a.looked = true
+	a.looked, a.harmed = true, true
 	if by == nil {
 		return
 	}
@@ -384,6 +389,7 @@ func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, ar
 	switch p {
 	case device.PointBoot:
 		sh.w.engine.hangUp(a) // TCP state was in RAM
+		a.boots++
 		if arg >= 0 && arg < len(sh.resets) {
 			sh.resets[arg]++
 		}
@@ -400,6 +406,9 @@ func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, ar
 	}
 	if probe := sh.w.opt.Probe; probe != nil {
 		probe.Point(int(a.id), d, now, p, arg)
+	}
+	if p == device.PointSlotErase {
+		a.opened++
 	}
 	if a.trouble != nil {
 		sh.armed(a, now, p, arg)

@@ -37,6 +37,7 @@ type group struct {
 	tableOffset uint32
 	otadata     uint32 // flash address
 	slotSize    uint32 // of the first OTA slot
+	layout      *check.Layout
 }
 
 type thing struct {
@@ -155,7 +156,7 @@ func newGroup(g *scenario.Group) (group, error) {
 	if err != nil {
 		return group{}, fmt.Errorf("group %s: partition table %s: %w", g.Name, g.Partitions, err)
 	}
-	one := group{name: g.Name, table: table, tableOffset: uint32(offset)}
+	one := group{name: g.Name, table: table, tableOffset: uint32(offset), layout: layoutOf(table)}
 	for _, r := range table {
 		switch {
 		case r.Type == 1 && r.Subtype == 0:

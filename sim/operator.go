@@ -45,6 +45,7 @@ type operator struct {
 	steps    []report.Step
 	told     int // steps that progress has shown
 	tampered []tampered
+	ends     ends
 }
 
 // devices is what an operator can do to devices by hand.
@@ -72,11 +73,12 @@ func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices, c
 	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
+	o.ends = ends{once: map[endKey]jobs.Status{}, now: func() time.Duration { return o.now }}
 	switches, err := cloud.ParseSwitches(sc.Cloud.Switches)
 	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	config := cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits, Switches: switches}
+	config := cloud.Config{Region: sc.Cloud.Region, Account: sc.Cloud.Account, Seed: seed.Key("cloud"), Epoch: Epoch, Quotas: limits, Switches: switches, Ended: o.ends.ended}
 	if change != nil {
 		change(&config)
 	}

@@ -111,6 +111,7 @@ func (w *world) result() *report.Result {
 		r.Attacks = append(r.Attacks, w.env.Attacks[w.sc.Attacks[i].Name])
 	}
 	r.Resets = w.resets()
+	r.Invariants, r.Divergence = w.invariants()
 	r.Notes, r.Steps = op.notes, op.steps
 	if w.traceErr != nil {
 		r.Notes = append(r.Notes, "the trace is incomplete: "+w.traceErr.Error())

@@ -249,6 +249,7 @@ func (sh *shard) begin(a *actor, now time.Duration, i int) {
 
 // struck counts a fault that has reached a device.
 func (sh *shard) struck(a *actor, now time.Duration, s *fault.Strike) {
+	a.harmed = true
 	if s.Fault == breakFault {
 		return
 	}

@@ -89,7 +89,8 @@ func (sh *shard) look(a *actor, now time.Duration) {
 	if r, ok := a.dev.Running(); ok {
 		v.slot = r.Slot.Label
 	}
-	if s := truth.Slot(v.slot); s != nil && s.Bootable {
+	s := truth.Slot(v.slot)
+	if s != nil && s.Bootable {
 		v.secure = s.SecureVersion
 		v.version = sh.w.fleet.label(s)
 		if truth.Active >= 0 && truth.Slots[truth.Active].Label == v.slot {
@@ -103,6 +104,7 @@ func (sh *shard) look(a *actor, now time.Duration) {
 			}
 		}
 	}
+	sh.examine(a, now, &old, &v, s)
 	a.started = false
 	switch {
 	case v.state == "ESP_OTA_IMG_PENDING_VERIFY":

@@ -119,7 +119,7 @@ func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	}
 	w.shardOf = shardOf(len(w.devs), opt.Workers)
 	for range opt.Workers {
-		sh := &shard{w: w, tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults))}
+		sh := &shard{w: w, tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults)), record: &check.Ledger{}}
 		sh.sessions.direct = opt.direct
 		for f := range sh.faults {
 			sh.faults[f].phases = map[string]int{}
@@ -210,6 +210,7 @@ func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogu
 	for _, sh := range w.shards {
 		store := w.opt.kept.storeOf()
 		store.DisableMemo, store.FreshSlices = w.opt.noMemo, w.opt.Mode == Live
+		store.Watch = &check.Guard{Ledger: sh.record, Who: sh.writer}
 		hooks := &device.Hooks{Point: sh.reached}
 		if w.opt.Trace != nil {
 			hooks.Trace = sh.console

@@ -100,6 +100,9 @@ func (s *Service) move(now int64, e *execution, to Status) {
 		j.open--
 		j.ended[to]++
 		changed = true
+		if s.cfg.Ended != nil {
+			s.cfg.Ended(e.thing.name, e.job.id, int64(e.number), e.status)
+		}
 		s.tellExecution(now, e, false)
 		if j.live() && (j.schedule == nil || !j.schedule.over) && j.retries(to, e.retry) {
 			s.enqueue(now, j, e.thing, e.retry+1)

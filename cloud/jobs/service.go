@@ -72,6 +72,8 @@ type Config struct {
 	Document func(url string) (string, error)
 	// DeletionTime is how long a job stays DELETION_IN_PROGRESS.
 	DeletionTime time.Duration
+	// Ended is told when an execution reaches a terminal status; nil: nobody is.
+	Ended func(thing, job string, number int64, status Status)
 	Limits       Limits
 }
 

@@ -47,6 +47,7 @@ type Result struct {
 	Variants   []Variant        `json:"variants"`
 	Invariants []Invariant      `json:"invariants"`
 	Attacks    []Attack         `json:"attacks"`
+	Divergence map[string]int   `json:"divergence"` // devices about which cloud and flash disagree, by class
 	Memory     Memory           `json:"memory"`
 
 	Notes []string `json:"notes,omitempty"` // what a reader must know: an update that was not created, a warning

@@ -119,7 +119,7 @@ func (r *Result) rules(w io.Writer, s Style) {
 	}
 	if len(r.Invariants) > 0 {
 		fmt.Fprintf(w, "\n    %s\n", s.paint("1", "INVARIANTS"))
-		if !r.violated() {
+		if !r.violated(false) && !r.violated(true) {
 			fmt.Fprintf(w, "    %s all %d hold   %s checks\n", s.mark(true, ""), len(r.Invariants), Thousands(checks))
 		}
 		for _, i := range r.Invariants {

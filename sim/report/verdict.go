@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Conclude sets the verdict from what was judged; one that is set already (interrupted, inconclusive, error) stays unless
 // something failed for certain. A fault that never struck fails the run, or, when the fleet was scaled, is a note.
@@ -21,11 +24,13 @@ func (r *Result) Conclude(scaled bool) {
 	}
 	switch {
 	case r.Verdict == VerdictError || r.Verdict == VerdictInterrupted:
-	case r.violated():
+	case r.violated(false):
 		r.Verdict = VerdictSafety
 	case r.assertionFailed(r.Verdict == VerdictInconclusive):
 		r.Verdict = VerdictAssertion
 	case r.Verdict != "":
+	case r.violated(true):
+		r.Verdict = VerdictLiveness
 	case unfired > 0:
 		r.Verdict = VerdictAssertion
 	case r.thresholdFailed():
@@ -35,9 +40,10 @@ func (r *Result) Conclude(scaled bool) {
 	}
 }
 
-func (r *Result) violated() bool {
+// violated reports whether an invariant was broken: one about liveness, or one about safety.
+func (r *Result) violated(liveness bool) bool {
 	for _, i := range r.Invariants {
-		if len(i.Violations) > 0 {
+		if len(i.Violations) > 0 && strings.HasPrefix(i.ID, "liveness.") == liveness {
 			return true
 		}
 	}
@@ -92,6 +98,7 @@ func (r *Result) Normalize() {
 	list(&r.Invariants)
 	list(&r.Attacks)
 	r.Fleet.normalize()
+	mapping(&r.Divergence)
 	if r.Groups == nil {
 		r.Groups = map[string]Fleet{}
 	}

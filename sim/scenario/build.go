@@ -182,7 +182,10 @@ func (b *builder) buildFirmware() {
 		out := Firmware{
 			Version: v, Project: "otasim", Size: defaultImageSize, SecureVersion: uint32(f.SecureVersion.Value),
 			SelfTest: SelfTestPass, SelfTestDuration: 2 * time.Second, AllowDowngrade: f.Otaconfig.AllowDowngrade.Value,
-			Sign: words(f.Sign), Target: f.Target.Value, Pos: pos(f.Place),
+			Sign: words(f.Sign), Target: f.Target.Value, Pos: pos(f.Place), Origin: OriginRelease,
+		}
+		if f.Origin.Node != nil {
+			out.Origin = f.Origin.Value
 		}
 		if f.Project.Node != nil {
 			out.Project = f.Project.Value

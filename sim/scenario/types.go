@@ -88,9 +88,16 @@ type Firmware struct {
 	SelfTestDuration time.Duration
 	AllowDowngrade   bool     // otaconfigAllowDowngrade compiled into this image
 	Sign             []string // names of Keys; empty: the default OTA key made from the seed
+	Origin           string   // OriginRelease or OriginAttacker
 	Target           string   // chip the image is built for: esp32, esp32s3, esp32c3; "" is the target of the groups that use it
 	Pos              Pos
 }
+
+// Who has built a firmware.
+const (
+	OriginRelease  = "release"
+	OriginAttacker = "attacker" // it is no release: no device may ever start it
+)
 
 // Key is a signing key, read from a file or made from the seed.
 type Key struct {

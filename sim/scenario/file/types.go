@@ -69,6 +69,8 @@ type Firmware struct {
 	Otaconfig FirmwareOtaconfig `json:"otaconfig"`
 	// Names of the keys that sign the image; the OTA key made from the seed if absent.
 	Sign []String `json:"sign"`
+	// Who has built it: release, or attacker: no device may ever start it.
+	Origin String `json:"origin" jsonschema:"enum=release,enum=attacker"`
 	// Chip the image is built for.
 	Target String `json:"target" jsonschema:"enum=esp32,enum=esp32s3,enum=esp32c3"`
 	// Delta updates.
