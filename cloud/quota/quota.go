@@ -204,7 +204,6 @@ var Operations = map[string]Name{
 	"CreateJob":    JobControl, "DescribeJob": JobControl, "UpdateJob": JobControl, "CancelJob": JobControl, "DeleteJob": JobControl, "ListJobs": JobControl,
 	"GetJobDocument": JobControl, "AssociateTargetsWithJob": JobControl, "ListJobExecutionsForJob": JobControl, "ListJobExecutionsForThing": JobControl,
 	"DescribeJobExecution": JobControl, "CancelJobExecution": JobControl, "DeleteJobExecution": JobControl,
-	"CreateJobTemplate": JobControl, "DescribeJobTemplate": JobControl, "ListJobTemplates": JobControl, "DeleteJobTemplate": JobControl,
 	"CreateOTAUpdate": CreateOTAUpdate, "GetOTAUpdate": GetOTAUpdate, "ListOTAUpdates": ListOTAUpdates, "DeleteOTAUpdate": DeleteOTAUpdate,
 }
 
