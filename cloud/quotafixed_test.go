@@ -157,7 +157,9 @@ var bounds = map[quota.Name]func(w *world, n int) bool{
 	quota.BlockSizeMax: func(w *world, n int) bool { return w.asks(fmt.Sprintf(`"l":%d,"n":1`, n)) },
 	quota.BlockOffset:  func(w *world, n int) bool { return w.asks(fmt.Sprintf(`"l":256,"n":1,"o":%d`, n)) },
 	quota.BlockCount:   func(w *world, n int) bool { return w.asks(fmt.Sprintf(`"l":256,"n":%d`, n)) },
-	quota.BlockBitmap:  func(w *world, n int) bool { return w.asks(fmt.Sprintf(`"l":256,"n":1,"b":"%s"`, strings.Repeat("ff", n))) },
+	quota.BlockBitmap: func(w *world, n int) bool {
+		return w.asks(fmt.Sprintf(`"l":256,"n":1,"b":"%s"`, strings.Repeat("ff", n)))
+	},
 }
 
 func (w *world) attributes(kind string, n int) bool {
