@@ -314,8 +314,10 @@ func (s *Service) AssociateTargetsWithJob(now time.Time, id string, targets []st
 	switch {
 	case j.req.TargetSelection != Continuous || j.status != JobInProgress:
 		return JobResponse{}, aws.InvalidRequest.Because("Job %s is %s and %s; targets can be added to CONTINUOUS jobs IN_PROGRESS.", id, j.req.TargetSelection, j.status)
-	case len(targets) == 0 || len(j.req.Targets)+len(targets) > maxTargets:
-		return JobResponse{}, aws.InvalidRequest.Because("targets: want 1 to %d altogether", maxTargets)
+	case len(targets) == 0:
+		return JobResponse{}, aws.InvalidRequest.Because("targets: at least one is required")
+	case len(j.req.Targets)+len(targets) > maxTargets:
+		return JobResponse{}, aws.LimitExceeded.Because("targets: %d altogether, the limit is %d", len(j.req.Targets)+len(targets), maxTargets)
 	}
 	names, err := s.resolve(targets)
 	if err != nil {

@@ -104,7 +104,7 @@ func (s *Service) move(now int64, e *execution, to Status) {
 			s.cfg.Ended(e.thing.name, e.job.id, int64(e.number), e.status)
 		}
 		s.tellExecution(now, e, false)
-		if j.live() && (j.schedule == nil || !j.schedule.over) && j.retries(to, e.retry) {
+		if j.live() && (j.schedule == nil || !j.schedule.over) && j.retries(e) {
 			s.enqueue(now, j, e.thing, e.retry+1)
 		}
 	}

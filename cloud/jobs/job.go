@@ -92,16 +92,25 @@ func (j *job) live() bool { return j.status == JobInProgress || j.status == JobS
 // rolling reports whether things still wait for their execution.
 func (j *job) rolling() bool { return j.next < len(j.queue) }
 
-// retries reports whether an attempt that ended so is followed by another.
-func (j *job) retries(how Status, done int32) bool {
+// retries reports whether an attempt that has ended is followed by another. Each
+// criterion counts the retries that its own kind of failure has had.
+func (j *job) retries(e *execution) bool {
+	how := e.status
 	if j.req.JobExecutionsRetryConfig == nil || how != Failed && how != TimedOut {
 		return false
 	}
 	for _, c := range j.req.JobExecutionsRetryConfig.CriteriaList {
-		if c.FailureType == "ALL" || c.FailureType == how.String() {
-			if int(done) < c.NumberOfRetries {
-				return true
+		if c.FailureType != "ALL" && c.FailureType != how.String() {
+			continue
+		}
+		had := 0
+		for x := e; x.retry > 0 && x.earlier != nil; x = x.earlier {
+			if c.FailureType == "ALL" || x.earlier.status == how {
+				had++
 			}
+		}
+		if had < c.NumberOfRetries {
+			return true
 		}
 	}
 	return false

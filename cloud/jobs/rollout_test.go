@@ -215,13 +215,18 @@ func TestRetries(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, TimedOut, first.Status)
 	w.update("t0", "job", "FAILED")
-	require.Equal(t, "FAILED", w.status("t0", "job"), "one retry is spent")
+	require.Equal(t, "QUEUED", w.status("t0", "job"), "each kind has its own retries")
+	w.update("t0", "job", "IN_PROGRESS")
+	w.pass(time.Minute)
+	require.Equal(t, "QUEUED", w.status("t0", "job"), "the second of two for TIMED_OUT")
+	w.update("t0", "job", "FAILED")
+	require.Equal(t, "FAILED", w.status("t0", "job"), "the one for FAILED is spent")
 	d := w.job("job").JobProcessDetails
 	require.Equal(t, 1, d.NumberOfFailedThings)
 	require.Zero(t, d.NumberOfTimedOutThings, "things count by their latest execution")
 	rows, _, err := w.s.ListJobExecutionsForJob("job", "", 0, "")
 	require.NoError(t, err)
-	require.Len(t, rows, 2)
+	require.Len(t, rows, 4)
 	require.Equal(t, 1, rows[1].JobExecutionSummary.RetryAttempt)
 
 	for _, how := range []string{"REJECTED", "SUCCEEDED"} {

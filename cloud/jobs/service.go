@@ -12,7 +12,29 @@
 //	           seeded shuffle   n per minute               |           |         FAILED, TIMED_OUT -> retry
 //	                                                       +-----------+-------> REJECTED, CANCELED, REMOVED
 //
-// Sources: AWS IoT Core Developer Guide, pages iot-jobs-lifecycle,
+// It stands alone: a Directory is all that it asks of its surroundings, and a
+// program that imports it gets nothing of the rest of the cloud but exceptions,
+// names and the agenda.
+//
+//	s := jobs.New(jobs.Config{Realm: realm, Directory: fleet})
+//	s.CreateJob(now, jobs.CreateJobRequest{...})
+//	for next, ok := s.NextWake(); ok; next, ok = s.NextWake() {
+//		s.Wake(next)                         // rollout, timeouts, windows, deletions
+//		for _, n := range s.Notifications() { // to $aws/things/THING/jobs/notify...
+//			...
+//		}
+//	}
+//	s.Handle(now, thing, "JOB/update", body) // what a thing publishes, and its answer
+//
+// A job may start later, stop at an end and pause between maintenance windows
+// (SchedulingConfig), abort itself (AbortConfig), give up on what takes too long
+// (TimeoutConfig) and try again (RetryConfig). SetEvents and Events tell an
+// operator what has happened.
+//
+// Errors of the control plane are exceptions of package aws, to be compared with
+// errors.Is; the data plane answers with the codes below (DataError).
+//
+// Sources: AWS IoT Core Developer Guide, pages iot-jobs-lifecycle, events-jobs,
 // jobs-configurations-details, jobs-comm-notifications, jobs-mqtt-api; API
 // models iot/2015-05-28 and iot-jobs-data/2017-09-29.
 package jobs

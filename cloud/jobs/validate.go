@@ -12,8 +12,10 @@ import (
 func check(r *CreateJobRequest) error {
 	bad := aws.InvalidRequest.Because
 	switch {
-	case len(r.Targets) == 0 || len(r.Targets) > maxTargets:
-		return bad("targets: want 1 to %d, got %d", maxTargets, len(r.Targets))
+	case len(r.Targets) == 0:
+		return bad("targets: at least one is required")
+	case len(r.Targets) > maxTargets:
+		return aws.LimitExceeded.Because("targets: %d, the limit is %d", len(r.Targets), maxTargets)
 	case r.TargetSelection != Snapshot && r.TargetSelection != Continuous:
 		return bad("targetSelection %q: want SNAPSHOT or CONTINUOUS", r.TargetSelection)
 	case r.Document == "":
