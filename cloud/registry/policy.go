@@ -25,10 +25,10 @@ type policy struct {
 
 // Statement is one compiled statement of a policy document.
 type Statement struct {
-	deny      bool
-	actions   []pattern // lower case
-	resources []pattern
-	attached  *bool // condition on iot:Connection.Thing.IsAttached
+	deny       bool
+	actions    []pattern // lower case
+	resources  []pattern
+	conditions []condition
 }
 
 // pattern is a resource with its wildcards and variables.
@@ -48,8 +48,8 @@ const (
 	variable
 )
 
-// ParsePolicy compiles a policy document. Conditions other than Bool on
-// iot:Connection.Thing.IsAttached are refused rather than ignored.
+// ParsePolicy compiles a policy document. Conditions that are not known are refused
+// rather than ignored.
 func ParsePolicy(document string) ([]Statement, error) {
 	var doc struct {
 		Version   string
@@ -104,15 +104,11 @@ func ParsePolicy(document string) ([]Statement, error) {
 			}
 			c.resources = append(c.resources, p)
 		}
-		for op, keys := range s.Condition {
-			for key, values := range keys {
-				if op != "Bool" || key != "iot:Connection.Thing.IsAttached" || len(values) != 1 || values[0] != "true" && values[0] != "false" {
-					return nil, fmt.Errorf("registry: Statement[%d].Condition %s on %s is not supported: %w", i, op, key, ErrPolicy)
-				}
-				want := values[0] == "true"
-				c.attached = &want
-			}
+		conditions, err := parseConditions(s.Condition)
+		if err != nil {
+			return nil, fmt.Errorf("registry: Statement[%d]: %w", i, err)
 		}
+		c.conditions = conditions
 		out = append(out, c)
 	}
 	return out, nil
@@ -241,8 +237,10 @@ func (p Principal) resolve(name string) (string, bool) {
 	switch {
 	case name == "iot:ClientId":
 		return p.ClientID, p.ClientID != ""
-	case name == "iot:Certificate.Id" || name == "iot:CertificateId":
+	case name == "iot:CertificateId":
 		return p.Certificate.ID(), true
+	case strings.HasPrefix(name, "iot:Certificate."):
+		return p.Certificate.variable(name[len("iot:Certificate."):])
 	case name == prefix+"IsAttached":
 		return fmt.Sprint(p.thing() != nil), true
 	case !strings.HasPrefix(name, prefix):
@@ -305,8 +303,10 @@ func (r *Registry) Authorize(p Principal, action, kind, name string) bool {
 }
 
 func (s *Statement) applies(p Principal, action, resource string) bool {
-	if s.attached != nil && *s.attached != (p.thing() != nil) {
-		return false
+	for i := range s.conditions {
+		if !s.conditions[i].holds(p) {
+			return false
+		}
 	}
 	if !slices.ContainsFunc(s.actions, func(a pattern) bool { return a.match(action, p.resolve) }) {
 		return false

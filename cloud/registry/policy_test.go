@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/pki"
 )
 
 // world has thing t1 (type sensor, attribute site=rome) with a certificate of
@@ -154,6 +156,43 @@ func TestIsAttachedCondition(t *testing.T) {
 	require.False(t, r.Authorize(Principal{c, "t2"}, "iot:Connect", "client", "t2"))
 }
 
+func TestConditions(t *testing.T) {
+	authority, err := pki.New(aws.Seed{}, epoch)
+	require.NoError(t, err)
+	der, _, err := authority.Device("t1")
+	require.NoError(t, err)
+	x, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	for _, tc := range []struct {
+		condition, client string
+		want              bool
+	}{
+		{`{"StringEquals":{"iot:ClientId":["a","t1"]}}`, "t1", true},
+		{`{"StringEquals":{"iot:ClientId":"t*"}}`, "t1", false},
+		{`{"StringEquals":{"iot:ClientId":"T1"}}`, "t1", false},
+		{`{"StringEqualsIgnoreCase":{"iot:ClientId":"T1"}}`, "t1", true},
+		{`{"StringNotEqualsIgnoreCase":{"iot:ClientId":"T1"}}`, "t1", false},
+		{`{"StringLike":{"iot:ClientId":"t?"}}`, "t1", true},
+		{`{"StringNotLike":{"iot:ClientId":["x","t*"]}}`, "t1", false},
+		{`{"StringNotEquals":{"iot:ClientId":"x"}}`, "t1", true},
+		{`{"StringEquals":{"iot:ClientId":"${iot:Connection.Thing.ThingName}"}}`, "t1", true},
+		{`{"StringEquals":{"iot:ClientId":"${iot:Connection.Thing.ThingName}"}}`, "t2", false},
+		{`{"StringLike":{"iot:Connection.Thing.Attributes[site]":"ro*"},"Bool":{"iot:Connection.Thing.IsAttached":true}}`, "t1", true},
+		{`{"StringLike":{"iot:Connection.Thing.Attributes[site]":"ro*"},"Bool":{"iot:Connection.Thing.IsAttached":false}}`, "t1", false},
+		{`{"StringEquals":{"iot:Connection.Thing.Attributes[none]":""}}`, "t1", false},
+		{`{"StringNotEquals":{"iot:Connection.Thing.Attributes[none]":"x"}}`, "t1", true},
+		{`{"StringEquals":{"iot:Certificate.Subject.CommonName":"` + x.Subject.CommonName + `"}}`, "t1", true},
+		{`{"StringEquals":{"iot:Certificate.Issuer.CommonName":"` + x.Issuer.CommonName + `"}}`, "t1", true},
+		{`{"StringEquals":{"iot:Certificate.SerialNumber":"` + x.SerialNumber.Text(16) + `"}}`, "t1", true},
+		{`{"StringLike":{"iot:Certificate.Subject.Title":"*"}}`, "t1", false},
+		{`{"StringLike":{"iot:Certificate.Subject.AlternativeName.DNSName":"*"}}`, "t1", false},
+	} {
+		r, c := world(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*","Condition":`+tc.condition+`}]}`)
+		c.der = der
+		require.Equal(t, tc.want, r.Authorize(Principal{c, tc.client}, "iot:Connect", "client", tc.client), tc.condition)
+	}
+}
+
 func TestMalformedPolicies(t *testing.T) {
 	for name, doc := range map[string]string{
 		"no JSON":       `{`,
@@ -163,6 +202,9 @@ func TestMalformedPolicies(t *testing.T) {
 		"NotAction":     `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","NotAction":"x"}}`,
 		"unclosed":      `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"a${b"}}`,
 		"condition":     `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"1.2.3.4"}}}}`,
+		"no value":      `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"iot:ClientId":[]}}}}`,
+		"not a bool":    `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"iot:Connection.Thing.IsAttached":"maybe"}}}}`,
+		"set operator":  `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"ForAnyValue:StringEquals":{"iot:ConnectAttributes":"LastWill"}}}}`,
 		"too long":      allow("iot:Publish", "topic/"+strings.Repeat("x", 2048)),
 		"not an object": `[]`,
 	} {
@@ -175,6 +217,7 @@ func FuzzPolicy(f *testing.F) {
 	f.Add(OTAPolicy(realm), "t1", "$aws/things/t1/jobs/$next/get")
 	f.Add(allow("iot:*", "topic/a*b?${iot:ClientId}*"), "c", "aXbYcZ")
 	f.Add(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"********a"}}`, "c", strings.Repeat("a", 50))
+	f.Add(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"iot:ClientId":"a*${iot:ClientId}"}}}}`, "c", "t")
 	f.Fuzz(func(t *testing.T, doc, client, topic string) {
 		statements, err := ParsePolicy(doc)
 		if err != nil {

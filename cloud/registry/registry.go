@@ -10,6 +10,7 @@
 package registry
 
 import (
+	"crypto/x509"
 	"maps"
 	"strings"
 
@@ -84,7 +85,8 @@ type Certificate struct {
 	things      []*Thing
 	exclusive   bool
 	policies    []*policy
-	own         *policy // nil but for a claim certificate
+	own         *policy           // nil but for a claim certificate
+	parsed      *x509.Certificate // nil until a policy asks
 }
 
 // States of a certificate.
