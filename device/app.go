@@ -201,9 +201,15 @@ func (d *Device) received(ev Event) {
 		r.mail.keep(cfg, r.deaf[1], r.deaf[1])
 		return
 	}
+	r.mail.back = false
 	d.handle(ev)
-	if d.ram == r {
+	switch {
+	case d.ram != r || r.stage != stageApp:
+	case r.mail.back || d.old():
 		r.mail.keep(cfg, now, d.flash.Clock())
+	default:
+		r.mail.lost++
+		d.log('W', "ota_agent", "the buffer of a message is lost")
 	}
 }
 
@@ -218,7 +224,7 @@ func (d *Device) handle(ev Event) {
 				d.point(PointBlockReceived, int(b.Index))
 			}
 		}
-		if r.agent.Receives(ev.Topic) {
+		if r.mail.back = !r.agent.Receives(ev.Topic); !r.mail.back {
 			r.agent.Signal(d, agent.ReceivedFileBlock, ev.Payload)
 		}
 	case strings.HasSuffix(ev.Topic, "/jobs/notify-next"), strings.HasSuffix(ev.Topic, "/jobs/$next/get/accepted"):
@@ -226,6 +232,7 @@ func (d *Device) handle(ev Event) {
 		d.point(PointJobReceived, len(ev.Payload))
 		r.agent.Signal(d, agent.ReceivedJobDocument, ev.Payload)
 	default:
+		r.mail.back = true
 		return
 	}
 	d.runAgent()

@@ -18,8 +18,9 @@ import (
 // messages left the queue and their buffers.
 type mailbox struct {
 	ring []held
-	next int // in the ring, once it is full
-	lost int // buffers that no message will get again (C32)
+	next int  // in the ring, once it is full
+	lost int  // buffers that no message will get again (C32)
+	back bool // the buffer of the message in hand was given back
 }
 
 type held struct{ start, end time.Duration }

@@ -229,6 +229,8 @@ func (d *Device) Callback(a *agent.Agent, c agent.Callback, info agent.Info) age
 		a.Activate(d)
 	case agent.CallbackStartTest:
 		d.selfTest()
+	case agent.CallbackProcessed:
+		d.ram.mail.back = true
 	case agent.CallbackReceivedJob:
 		d.log('I', "ota_agent", "job %s", info.Job)
 	case agent.CallbackFail:

@@ -191,6 +191,10 @@ func (a *Agent) endTask(p Port, _ message) Err {
 		p.DeleteTimer(TimerSelfTest)
 		a.afr.timers[TimerSelfTest] = false
 	}
+	if a.afr.asking {
+		a.afr.asking = false
+		p.StopTimer(TimerRequest)
+	}
 	p.Unsubscribe(0, a.notifyTopic())
 	p.Unsubscribe(0, a.topicOf("/jobs/$next/get/accepted"))
 	a.close2018(p)
@@ -338,7 +342,9 @@ func (a *Agent) takeBlock(p Port, m message) Err {
 	result, status := a.ingest2018(p, m.data)
 	switch {
 	case result == ingestDuplicate:
-		a.momentum = 0
+		if a.cfg.Profile.DuplicateResets {
+			a.momentum = 0
+		}
 		if a.cfg.Profile.DuplicateProgress {
 			a.updateStatus(p, StatusInProgress, ReasonReceiving, 0)
 		}
@@ -453,6 +459,9 @@ func (a *Agent) setVerdict2018(p Port, s ImageState) Err {
 		a.signal2018(p, UserAbort, nil)
 		return ErrNone
 	case ImageAccepted, ImageRejected:
+		if !a.cfg.Profile.RejectLeavesTimer {
+			p.StopTimer(TimerSelfTest)
+		}
 		return a.setImageState2018(p, s, 0)
 	}
 	return afrBadImageState

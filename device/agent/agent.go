@@ -43,6 +43,7 @@ func (c *Config) Buffers() int {
 
 type message struct {
 	id    EventID
+	turn  uint16 // of the file that an event of the agent's own is about
 	first uint32 // of an HTTP body: where the range it answers begins
 	data  []byte
 }
@@ -75,6 +76,7 @@ type Agent struct {
 
 	job       string // active job, as the fixed buffer holds it
 	file      File
+	turn      uint16 // counts the files begun and closed
 	momentum  uint32
 	expected  uint32 // blocks still expected in the current window
 	httpBlock uint32 // position of the HTTP data path
@@ -171,6 +173,7 @@ func (a *Agent) Signal(p Port, id EventID, data []byte) bool {
 func (a *Agent) post(p Port, m message) bool {
 	if a.state == Stopped {
 		if !a.cfg.Profile.ShutdownWipes {
+			a.refuse(p, m)
 			return false
 		}
 		if a.wiped {
@@ -178,14 +181,13 @@ func (a *Agent) post(p Port, m message) bool {
 			return false
 		}
 	}
+	m.turn = a.turn
 	ok := len(a.queue) < a.cfg.QueueLength
 	if ok {
 		a.queue = append(a.queue, m)
 	} else {
 		p.QueueFull(m.id)
-		if m.data != nil && !a.cfg.Profile.LosesBuffer {
-			p.Callback(a, CallbackProcessed, Info{Document: m.data})
-		}
+		a.refuse(p, m)
 	}
 	if m.id == ReceivedFileBlock {
 		a.stats.Received++
@@ -196,6 +198,13 @@ func (a *Agent) post(p Port, m message) bool {
 		}
 	}
 	return ok
+}
+
+// refuse gives back the buffer of a message that is not taken.
+func (a *Agent) refuse(p Port, m message) {
+	if m.data != nil && !a.cfg.Profile.LosesBuffer {
+		p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	}
 }
 
 // Process handles up to limit queued events, all of them when limit is negative.
@@ -237,6 +246,9 @@ func (a *Agent) pop() message {
 
 func (a *Agent) dispatch(p Port, m message) {
 	row := a.cfg.Profile.table()[a.state][m.id]
+	if m.turn != a.turn && m.id.ofFile() && !a.cfg.Profile.StaleEvents {
+		return
+	}
 	if row == nil {
 		a.unexpected(p, m)
 		return
@@ -262,7 +274,9 @@ func (a *Agent) Expired(p Port, t Timer) {
 		p.ResetDevice(&a.file)
 		return
 	}
-	a.Signal(p, RequestTimer, nil)
+	if !a.Signal(p, RequestTimer, nil) && !a.cfg.Profile.QueueLosesTimer && !a.cfg.Profile.Task2018 && a.state != Stopped {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	}
 }
 
 // SuspendAgent asks the agent to stop reacting until ResumeAgent.
@@ -270,14 +284,20 @@ func (a *Agent) SuspendAgent(p Port) Err {
 	if a.state == Stopped || a.cfg.Profile.Task2018 {
 		return ErrAgentStopped
 	}
-	p.StopTimer(TimerRequest)
-	if !a.cfg.Profile.TimersOutlive {
-		p.StopTimer(TimerSelfTest)
+	if a.cfg.Profile.SuspendStopsEarly {
+		a.stopForSuspend(p)
 	}
 	if !a.Signal(p, Suspend, nil) {
 		return ErrSignalEventFailed
 	}
 	return ErrNone
+}
+
+func (a *Agent) stopForSuspend(p Port) {
+	p.StopTimer(TimerRequest)
+	if !a.cfg.Profile.TimersOutlive {
+		p.StopTimer(TimerSelfTest)
+	}
 }
 
 // ResumeAgent asks a suspended agent to fetch its job again.
@@ -289,7 +309,9 @@ func (a *Agent) ResumeAgent(p Port) Err {
 		if a.cfg.Profile.ResumeArmsSelfTest || p.PlatformState() == PlatformPendingCommit {
 			p.StartTimer(TimerSelfTest, a.cfg.SelfTestMs)
 		}
-		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+		if a.cfg.Profile.ResumeArmsEarly {
+			p.StartTimer(TimerRequest, a.cfg.RequestMs)
+		}
 	}
 	if !a.Signal(p, Resume, nil) {
 		return ErrSignalEventFailed
@@ -350,9 +372,6 @@ func (a *Agent) SetImageState(p Port, s ImageState) Err {
 		}
 		return ErrNone
 	case ImageAccepted, ImageRejected:
-		if !a.cfg.Profile.TimerStopsBeforeTest {
-			p.StopTimer(TimerSelfTest)
-		}
 		return a.setImageState(p, s, 0)
 	}
 	return ErrInvalidArg

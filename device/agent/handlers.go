@@ -88,12 +88,12 @@ func (a *Agent) initFile(p Port, _ message) Err {
 	return a.giveUp(p)
 }
 
-// giveUp fails the active job; the file is closed next.
+// giveUp fails the active job and closes its file.
 func (a *Agent) giveUp(p Port) Err {
 	a.setImageState(p, ImageAborted, uint32(ErrMomentumAbort))
-	if !a.Signal(p, CloseFile, nil) {
-		p.StartTimer(TimerRequest, a.cfg.RequestMs)
-	}
+	a.closeContext(p)
+	a.momentum = 0
+	a.enter(WaitingForJob)
 	return ErrMomentumAbort
 }
 
@@ -159,7 +159,10 @@ func (a *Agent) blocks() uint32 { return blocksOf(a.file.Size, a.cfg) }
 
 func blocksOf(size uint32, cfg *Config) uint32 { return (size + cfg.BlockSize() - 1) >> cfg.Log2Block }
 
-func (a *Agent) jobNotification(p Port, _ message) Err {
+func (a *Agent) jobNotification(p Port, m message) Err {
+	if !a.cfg.Profile.NotificationLosesBuffer {
+		p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	}
 	p.StopTimer(TimerRequest)
 	p.SetPlatformState(&a.file, ImageAborted)
 	a.closeContext(p)
@@ -177,6 +180,7 @@ func (a *Agent) closeFile(p Port, _ message) Err {
 
 // closeContext releases the data path, the file and its buffers.
 func (a *Agent) closeContext(p Port) {
+	a.turn++
 	a.cleanData(p)
 	p.AbortFile(&a.file)
 	a.wipeBuffers()
@@ -206,12 +210,15 @@ func (a *Agent) wipeBuffers() {
 
 func (a *Agent) suspend(p Port, _ message) Err {
 	if !a.cfg.Profile.SuspendStopsEarly {
-		p.StopTimer(TimerRequest)
+		a.stopForSuspend(p)
 	}
 	return ErrNone
 }
 
 func (a *Agent) resume(p Port, _ message) Err {
+	if !a.cfg.Profile.ResumeArmsEarly && !a.cfg.Profile.TimersOutlive {
+		p.StartTimer(TimerRequest, a.cfg.RequestMs)
+	}
 	if !a.Signal(p, RequestJobDocument, nil) {
 		return ErrSignalEventFailed
 	}
@@ -243,6 +250,12 @@ func (a *Agent) shutdown(p Port, _ message) Err {
 	}
 	a.cleanData(p)
 	a.closeContext(p)
+	if !a.cfg.Profile.LosesBuffer {
+		for _, m := range a.queue {
+			a.refuse(p, m)
+		}
+		a.queue = a.queue[:0]
+	}
 	*a = Agent{cfg: a.cfg, thing: a.thing, version: a.version, data: a.data, state: a.state, started: a.started, wiped: true,
 		queue: a.queue, requests: a.requests, tail: a.tail, file: File{Signature: a.file.Signature}}
 	return ErrNone
@@ -257,6 +270,9 @@ func deleteTimers(p Port) {
 
 // setImageState tells the platform, then the cloud. A platform that refuses turns anything but Aborted into Rejected.
 func (a *Agent) setImageState(p Port, s ImageState, reason uint32) Err {
+	if s != ImageTesting && !a.cfg.Profile.TimerStopsBeforeTest {
+		p.StopTimer(TimerSelfTest)
+	}
 	status := p.SetPlatformState(&a.file, s)
 	if status.Main() != 0 && s != ImageAborted {
 		s = ImageRejected

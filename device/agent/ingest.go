@@ -37,8 +37,14 @@ func (a *Agent) processData(p Port, m message) Err {
 		err = a.blockTaken(p, result)
 	}
 	p.Callback(a, CallbackProcessed, Info{Document: m.data})
+	if a.state == WaitingForJob && err == ErrNone {
+		err = errEnded
+	}
 	return err
 }
+
+// errEnded keeps the state that a handler entered by itself at the end of a transfer.
+const errEnded Err = 0xff
 
 func (a *Agent) blockTaken(p Port, result ingestResult) Err {
 	if result == ingestAccepted {
@@ -84,10 +90,8 @@ func (a *Agent) fileFailed(p Port, result ingestResult, status PALStatus) {
 	}
 	a.updateStatus(p, StatusFailedWithValue, main, sub)
 	a.endTransfer(p)
-	if !a.cfg.Profile.LateBlockFails {
-		a.file.bitmap, a.file.Remaining = nil, 0
-	}
-	p.Callback(a, CallbackFail, Info{Job: a.endedJob(), Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: a.file.Type})
+	fileType := a.file.Type
+	p.Callback(a, CallbackFail, Info{Job: a.endedJob(), Status: StatusFailedWithValue, Reason: main, Sub: sub, FileType: fileType})
 	a.job = ""
 }
 
@@ -101,7 +105,12 @@ func (a *Agent) endedJob() string {
 
 func (a *Agent) endTransfer(p Port) {
 	p.StopTimer(TimerRequest)
-	a.Signal(p, CloseFile, nil)
+	if a.cfg.Profile.LateBlockFails {
+		a.Signal(p, CloseFile, nil)
+		return
+	}
+	a.closeContext(p)
+	a.enter(WaitingForJob)
 }
 
 // ingest takes in one block message and closes the file after the last one. status is the platform's word about a

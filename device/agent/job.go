@@ -220,6 +220,8 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 	case protocolOf(f.Protocols.S, a.cfg.PrimaryHTTP) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
 		a.failJob(p, f.JobID, uint32(ErrInvalidDataProtocol), 0)
 		return jobRefused
+	case a.job != "" && a.image == ImageTesting && a.file.SelfTest:
+		return jobSelfTest // it has not begun: something came in between
 	case a.job != "" && a.image == ImageTesting:
 		return jobBusy
 	case a.job == f.JobID && a.file.bitmap != nil && a.file.sameFile(f):
@@ -234,6 +236,7 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 	}
 	a.copyJobID(f.JobID, a.cfg.Profile.JobIDSplice)
 	a.file, a.topic = *f, ""
+	a.turn++
 	return jobNew
 }
 

@@ -46,14 +46,45 @@ const (
 const requiredParams = 1<<paramExecution | 1<<paramJobID | 1<<paramJobDocument | 1<<paramAFROTA | 1<<paramProtocols |
 	1<<paramFiles | 1<<paramSize | 1<<paramFileID
 
-var paramPaths = [paramCount][]string{
-	{"clientToken"}, {"timestamp"}, {"execution"}, {"execution", "jobId"}, {"execution", "statusDetails"},
-	{"execution", "statusDetails", "self_test"}, {"execution", "statusDetails", "updatedBy"},
-	{"execution", "jobDocument"}, {"execution", "jobDocument", "afr_ota"},
-	{"execution", "jobDocument", "afr_ota", "streamname"}, {"execution", "jobDocument", "afr_ota", "protocols"},
-	{"execution", "jobDocument", "afr_ota", "files"},
-	{"filepath"}, {"filesize"}, {"fileid"}, {"certfile"}, {"update_data_url"}, {"auth_scheme"},
-	{"sig-sha256-ecdsa"}, {"attr"}, {"fileType"},
+// The keys of the parameters, by the object they stand in.
+var (
+	rootKeys      = []string{"clientToken", "timestamp", "execution", "filepath", "filesize", "fileid", "certfile", "update_data_url", "auth_scheme", "sig-sha256-ecdsa", "attr", "fileType"}
+	executionKeys = []string{"jobId", "statusDetails", "jobDocument"}
+	detailsKeys   = []string{"self_test", "updatedBy"}
+	documentKeys  = []string{"afr_ota"}
+	otaKeys       = []string{"streamname", "protocols", "files"}
+)
+
+// found is the text of each parameter that a document has, nil for the rest.
+type found [paramCount]jsonText
+
+// lookUp finds the parameters. Those of a file are looked for at the root first, then in the first object of files.
+func lookUp(text jsonText) (v found) {
+	var root [12]jsonText
+	text.members(rootKeys, root[:])
+	copy(v[paramClientToken:], root[:3])
+	copy(v[paramPath:], root[3:])
+	var at [3]jsonText
+	v[paramExecution].members(executionKeys, at[:])
+	v[paramJobID], v[paramStatusDetails], v[paramJobDocument] = at[0], at[1], at[2]
+	v[paramStatusDetails].members(detailsKeys, v[paramSelfTest:paramUpdatedBy+1])
+	v[paramJobDocument].members(documentKeys, v[paramAFROTA:paramAFROTA+1])
+	v[paramAFROTA].members(otaKeys, v[paramStream:paramFiles+1])
+	if files := v[paramFiles]; len(files) >= 2 {
+		if files[0] == '"' {
+			if files = files[1 : len(files)-1]; len(files) < 2 {
+				return v
+			}
+		}
+		var file [paramCount - paramPath]jsonText
+		files[1:len(files)-1].members(rootKeys[3:], file[:])
+		for i := range file {
+			if v[paramPath+i] == nil {
+				v[paramPath+i] = file[i]
+			}
+		}
+	}
+	return v
 }
 
 // Buffer sizes of the document model, terminating NUL included.
@@ -83,26 +114,16 @@ func parseDocument(doc []byte, f *File, cfg *Config, alloc func(int) bool) parse
 			return r
 		}
 	}
-	var file jsonText
-	for param, path := range paramPaths {
-		value, ok := text.search(path...)
-		if !ok && file != nil {
-			value, ok = file.search(path...)
-		}
-		if !ok {
+	values := lookUp(text)
+	for param, value := range values {
+		if value == nil {
 			continue
 		}
+		value = value.unquoted()
 		r.received |= 1 << param
 		var stored bool
 		var err ParseErr
-		if param == paramFiles {
-			if len(value) >= 2 {
-				file = value[1 : len(value)-1]
-			}
-		} else {
-			stored, err = storeParam(param, value, f, cfg, alloc)
-		}
-		if stored {
+		if stored, err = storeParam(param, value, f, cfg, alloc); stored {
 			r.err = err
 		}
 		if r.err != ParseOK && stored {

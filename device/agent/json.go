@@ -299,6 +299,44 @@ func (b jsonText) member(key string) (jsonText, bool) {
 	return nil, false
 }
 
+// members finds several keys of the object the text starts with in one pass: of each the first value, nil without one. A
+// mistake ends the pass.
+func (b jsonText) members(keys []string, values []jsonText) {
+	i := b.space(0)
+	if i >= len(b) || b[i] != '{' {
+		return
+	}
+	i = b.space(i + 1)
+	for i < len(b) {
+		j, ok := b.str(i)
+		if !ok {
+			return
+		}
+		name := b[i+1 : j-1]
+		j = b.space(j)
+		if j >= len(b) || b[j] != ':' {
+			return
+		}
+		start := b.space(j + 1)
+		end, ok := b.value(start)
+		if !ok {
+			return
+		}
+		for k, key := range keys {
+			if string(name) == key {
+				if values[k] == nil {
+					values[k] = b[start:end]
+				}
+				break
+			}
+		}
+		var more bool
+		if i, more = b.comma(end); !more {
+			return
+		}
+	}
+}
+
 // search follows a dotted path and returns the value's text; the quotes of a string are taken off.
 func (b jsonText) search(path ...string) (jsonText, bool) {
 	for _, key := range path {
@@ -307,8 +345,13 @@ func (b jsonText) search(path ...string) (jsonText, bool) {
 			return nil, false
 		}
 	}
+	return b.unquoted(), true
+}
+
+// unquoted takes the quotes off a string.
+func (b jsonText) unquoted() jsonText {
 	if len(b) > 0 && b[0] == '"' {
-		b = b[1 : len(b)-1]
+		return b[1 : len(b)-1]
 	}
-	return b, true
+	return b
 }

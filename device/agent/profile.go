@@ -24,6 +24,8 @@ type Profile struct {
 	DuplicateProgress   bool // B5
 	TokenDangles        bool // B6
 	AsksOnce            bool // B7
+	RejectLeavesTimer   bool
+	DuplicateResets     bool
 
 	// Both generations.
 	TrailerOverflows   bool // B8
@@ -64,14 +66,17 @@ type Profile struct {
 	EndedJobInfoEmpty    bool
 
 	// Transfer.
-	DuplicateRequests bool
-	DeafWhileErasing  bool
-	LateBlockFails    bool // C7
-	HTTPCounts        bool // C9
-	ShortBlockAsserts bool // C26
-	WriteAnyResult    bool
-	MomentumStops     bool // C16
-	LosesBuffer       bool // C32
+	DuplicateRequests       bool
+	DeafWhileErasing        bool
+	LateBlockFails          bool // C7
+	HTTPCounts              bool // C9
+	ShortBlockAsserts       bool // C26
+	WriteAnyResult          bool
+	MomentumStops           bool // C16
+	LosesBuffer             bool // C32
+	NotificationLosesBuffer bool
+	QueueLosesTimer         bool
+	StaleEvents             bool
 
 	// Control.
 	DeafWhileWaiting      bool // C15
@@ -83,6 +88,7 @@ type Profile struct {
 	TimersOutlive         bool // C24
 	ShutdownWipes         bool // C25
 	SuspendStopsEarly     bool
+	ResumeArmsEarly       bool
 	ShutdownStopsEarly    bool
 	ConfirmLost           bool
 }
@@ -96,32 +102,32 @@ var (
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true, EmptyDocUnsubscribes: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true,
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true,
 		ResumeArmsSelfTest: true, ShutdownStopsEarly: true, ShutdownWipes: true, ShortBlockAsserts: true}
 
 	AFR140 = &Profile{Name: "afr-v1.4.0", Task2018: true, ThingNameMax: 64, SignatureMax: 256, TopicMax: 255,
 		ShortTexts: true, NoUpdatedBy: true, NoFirstProgress: true, StaleTail: true, SelfTestByPresence: true, AnyFileID: true,
 		JobMessageCloses: true, StallsOnLostRequest: true, KeepsFailedJob: true, TrialOverwrites: true, DuplicateProgress: true,
-		TokenDangles: true, AsksOnce: true, FailsForeignJobs: true, TrailerOverflows: true}
+		TokenDangles: true, AsksOnce: true, RejectLeavesTimer: true, DuplicateResets: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	// AFR142 differs from v1.4.0 in the guard that keeps the older firmware during the trial.
 	AFR142 = func() *Profile {
@@ -134,11 +140,11 @@ var (
 		TokenZeroEmpty: true, VersionZeroEmpty: true, NoUpdatedBy: true, FailedWholeWord: true,
 		ProgressOwnTotal: true, NoFirstProgress: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
-		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true,
+		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true,
 		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
 )
 

@@ -63,6 +63,11 @@ var eventNames = [eventCount]string{"Start", "StartSelfTest", "RequestJobDocumen
 
 func (e EventID) String() string { return eventNames[e] }
 
+// ofFile reports whether the agent posts the event to itself to go on with the file in hand.
+func (e EventID) ofFile() bool {
+	return e == CreateFile || e == RequestFileBlock || e == CloseFile || e == StartSelfTest
+}
+
 // ImageState is the agent's view of the image that runs or is being received.
 type ImageState uint8
 

@@ -35,16 +35,11 @@ var transitions = []transition{
 	{anyState, Shutdown, (*Agent).shutdown, Stopped},
 }
 
-// Rows of a profile without the matching defect; they come first.
-var (
-	askAgainRows = []transition{ // C15
-		{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
-	}
-	giveUpRows = []transition{ // C16
-		{CreatingFile, CloseFile, (*Agent).closeFile, WaitingForJob},
-		{RequestingFileBlock, CloseFile, (*Agent).closeFile, WaitingForJob},
-	}
-)
+// Rows of a profile without defect C15; they come first.
+var askAgainRows = []transition{
+	{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
+	{WaitingForJob, RequestTimer, (*Agent).requestJob, WaitingForJob},
+}
 
 // lookup is a table unrolled: the row by state and event.
 type lookup [anyState][eventCount]*transition
@@ -64,22 +59,18 @@ func newLookup(tables ...[]transition) *lookup {
 	return l
 }
 
-var lookups = [2][2]*lookup{
-	{newLookup(transitions), newLookup(giveUpRows, transitions)},
-	{newLookup(askAgainRows, transitions), newLookup(askAgainRows, giveUpRows, transitions)},
-}
+var (
+	libraryLookup  = newLookup(transitions)
+	askAgainLookup = newLookup(askAgainRows, transitions)
+)
 
 // table returns the profile's transitions.
 func (p *Profile) table() *lookup {
-	if p.Task2018 {
+	switch {
+	case p.Task2018:
 		return afrLookup
+	case p.DeafWhileWaiting:
+		return libraryLookup
 	}
-	ask, giveUp := 1, 1
-	if p.DeafWhileWaiting {
-		ask = 0
-	}
-	if p.MomentumStops {
-		giveUp = 0
-	}
-	return lookups[ask][giveUp]
+	return askAgainLookup
 }

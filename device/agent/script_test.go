@@ -1,0 +1,142 @@
+package agent_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/script"
+)
+
+// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest is the script. Nothing may
+// panic, and no invariant may be broken but by what the release is known for.
+func FuzzAgent(f *testing.F) {
+	for p := range agent.Profiles {
+		for _, steps := range seeds {
+			f.Add(append([]byte{byte(p)}, script.Encode(steps...)...))
+		}
+	}
+	var r script.Agent
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return
+		}
+		p := agent.Profiles[int(data[0])%len(agent.Profiles)]
+		r.Reset(p)
+		r.Play(data[1:min(len(data), 401)])
+		if len(r.Violations) > 0 {
+			t.Fatalf("%s: %v\n%v", p.Name, r.Violations, script.Decode(data[1:]))
+		}
+	})
+}
+
+// seeds are lives that reach far.
+var seeds = [][]script.Step{
+	{{Op: script.Doc}, {Op: script.Next}, {Op: script.Next}, {Op: script.Next}, {Op: script.Doc, Arg: 3}, {Op: script.Verdict}},
+	{{Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body, Arg: 1}, {Op: script.Body, Arg: 3}, {Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body}},
+	{{Op: script.Doc}, {Op: script.Next}, {Op: script.Suspend}, {Op: script.Resume}, {Op: script.Doc, Arg: 1}, {Op: script.Next}, {Op: script.Foreign}},
+	{{Op: script.Net, Arg: 1}, {Op: script.Doc}, {Op: script.Timer}, {Op: script.Timer}, {Op: script.Net}, {Op: script.Timer}, {Op: script.Abort}},
+	{{Op: script.Hold, Arg: 1}, {Op: script.Doc}, {Op: script.Doc}, {Op: script.Check}, {Op: script.Hold}, {Op: script.Damaged, Arg: 3}, {Op: script.Shutdown, Arg: 1}, {Op: script.Shutdown}},
+}
+
+// noise is the n-th of many scripts of 30 random steps.
+func noise(n uint64, data []byte) []byte {
+	x := n*0x9e3779b97f4a7c15 + 1
+	for i := range data {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		data[i] = byte(x >> 32)
+	}
+	return data
+}
+
+// TestScripts is a small part of what FuzzAgent and longer runs do: random lives of every release.
+func TestScripts(t *testing.T) {
+	var data [60]byte
+	for _, p := range agent.Profiles {
+		r := script.NewAgent(p)
+		for n := range uint64(1500) {
+			r.Reset(p)
+			r.Play(noise(n, data[:]))
+			require.Empty(t, r.Violations, "%s: %v", p.Name, script.Decode(data[:]))
+		}
+	}
+}
+
+// A switch breaks the invariants that name it and no other: otherwise the list would excuse too little, or the model
+// would have a defect nobody has named.
+func TestSwitchesBreakWhatTheyAreKnownFor(t *testing.T) {
+	var data [60]byte
+	for i := range agent.Behaviours {
+		b := &agent.Behaviours[i]
+		if !b.In(agent.Ideal) {
+			continue
+		}
+		p, err := agent.Ideal.With(map[string]bool{b.Name: true})
+		require.NoError(t, err)
+		r := script.NewAgent(p)
+		for n := range uint64(150) {
+			r.Reset(p)
+			r.Play(noise(n, data[:]))
+			require.Empty(t, r.Violations, "%s: %v", b.Name, script.Decode(data[:]))
+		}
+	}
+}
+
+func TestDecodeIsTotal(t *testing.T) {
+	require.Empty(t, script.Decode(nil))
+	require.Equal(t, []script.Step{{Op: script.Doc}}, script.Decode([]byte{0}))
+	for op := range 256 {
+		steps := script.Decode([]byte{byte(op), 7, 255})
+		require.Len(t, steps, 2)
+		require.NotEmpty(t, steps[0].String())
+		require.Equal(t, steps, script.Decode(script.Encode(steps...)))
+	}
+}
+
+// A clone goes its own way.
+func TestClone(t *testing.T) {
+	var data [60]byte
+	for _, p := range agent.Profiles {
+		for n := range uint64(200) {
+			steps := script.Decode(noise(n, data[:]))
+			whole, fork := script.NewAgent(p), script.NewAgent(p)
+			for _, s := range steps[:15] {
+				whole.Step(s)
+				fork.Step(s)
+			}
+			c := fork.Clone()
+			for _, s := range steps[:15] { // disturb the original
+				fork.Step(s)
+			}
+			for _, s := range steps[15:] {
+				whole.Step(s)
+				c.Step(s)
+				require.Equal(t, whole.View(), c.View())
+			}
+			require.Equal(t, whole.Violations, c.Violations)
+		}
+	}
+}
+
+// BenchmarkScripts plays random scripts and reports steps and scripts a second, checks included.
+func BenchmarkScripts(b *testing.B) {
+	var scripts [256][60]byte
+	for n := range scripts {
+		noise(uint64(n), scripts[n][:])
+	}
+	for _, p := range []*agent.Profile{agent.Ideal, agent.Main, agent.AFR140} {
+		b.Run(p.Name, func(b *testing.B) {
+			r := script.NewAgent(p)
+			b.ReportAllocs()
+			for n := range b.N {
+				r.Reset(p)
+				r.Play(scripts[n%256][:])
+			}
+			b.ReportMetric(float64(b.N)*30/b.Elapsed().Seconds(), "steps/s")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "scripts/s")
+		})
+	}
+}
