@@ -37,6 +37,8 @@ const (
 	msgPowerOn                 // mains power arrives
 	msgCut                     // mains power fails now, if still planned for now
 	msgPowerOff                // mains power is switched off; nothing switches it on again by itself
+	msgRise                    // a sleeper's window begins
+	msgSleep                   // and ends
 	msgMake                    // the factory delivers: frame.Head is the thing name, frame.Body the NVS partition
 	msgHeld                    // a msgFrame that a fault has held back
 	msgStrike                  // a fault begins: gen is the index of the strike
@@ -161,8 +163,12 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 			sh.out = a.client.Break(now, "connection reset", e.Msg.frame.Kind != 0, sh.out[:0])
 			sh.flush(a)
 		}
+	case msgRise:
+		sh.rise(a, now)
+	case msgSleep:
+		sh.doze(a, now)
 	case msgPowerOn:
-		if a.dev != nil && !a.powered() {
+		if a.dev != nil && !a.powered() && !sh.asleep(a, now) {
 			if a.trouble != nil {
 				sh.arm(a)
 				a.trouble.boot = now
@@ -186,6 +192,9 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 			panic(fmt.Sprintf("sim: device %d, of a kind that was made before: %v", e.Dst, err))
 		}
 		sh.step(a, now, device.Event{Kind: device.PowerOn})
+		if p, ok := sh.w.fleet.presence(int(a.id)); ok && !p.Off {
+			sh.k.Send(a.id, now+p.For, msg{kind: msgSleep})
+		}
 	}
 	sh.after(a, now)
 }

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +45,9 @@ const (
 )
 
 func runLive(ctx context.Context, sc *scenario.Scenario, opt Options) (*report.Result, error) {
+	if slices.ContainsFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return len(g.Presence) > 0 }) {
+		return nil, &live.EnvironmentError{What: "live mode", Err: errors.New("presence is for virtual time: a sleeper's hours are too long for sockets")}
+	}
 	if err := enoughFiles(sc); err != nil {
 		return nil, err
 	}

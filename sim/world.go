@@ -155,7 +155,9 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 		return nil, err
 	}
 	for i := range sc.Devices() {
-		w.k.Post(int32(i), int32(i), w.fleet.start(i), msg{kind: msgPowerOn})
+		if at, ok := w.fleet.begin(i); ok {
+			w.k.Post(int32(i), int32(i), at, msg{kind: msgRise})
+		}
 	}
 	w.schedule()
 	w.k.Post(w.cloudID, w.cloudID, 1, msg{kind: msgWake})

@@ -53,6 +53,12 @@ func inherit(v, d reflect.Value) {
 		if f.Kind() != reflect.Struct {
 			continue
 		}
+		if file.Generic(f.Type()) == "OneOrMany" {
+			if f.FieldByName("List").Len() == 0 {
+				f.Set(d.Field(i))
+			}
+			continue
+		}
 		if n := f.FieldByName("Node"); n.IsValid() {
 			if n.IsNil() {
 				f.Set(d.Field(i))
@@ -94,6 +100,7 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	d := DefaultDevice()
 	d.Firmware, d.EFuseSecureVersion, d.EFuseVersionSet = f.Firmware.Value, uint32(f.EfuseSecureVersion.Value), f.EfuseSecureVersion.Node != nil
 	d.StartFrom, d.StartTo = f.Start.From, f.Start.To
+	d.Presence = b.presence(&f.Presence)
 	set := func(to *string, from file.String) {
 		if from.Node != nil {
 			*to = from.Value
@@ -211,7 +218,7 @@ func (b *builder) deviceNames(f *file.Device, g *file.Group, d *Device) {
 	} else if _, ok := b.firmware[d.Firmware]; !ok {
 		b.unknown(f.Firmware.Node, "firmware", d.Firmware, b.versions())
 	}
-	if f.Network.Node != nil && b.s.NetworkByName(d.Network) == nil && d.Network != DefaultNetwork {
+	if f.Network.Node != nil && !b.knownNetwork(d.Network) {
 		b.unknown(f.Network.Node, "network", d.Network, b.networkNames())
 	}
 	if f.Agent.Node != nil && agent.ProfileByName(d.Agent) == nil {

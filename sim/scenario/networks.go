@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"slices"
 	"time"
 
 	"github.com/otasim/otasim/sim/scenario/file"
@@ -13,6 +14,11 @@ func (b *builder) networkNames() []string {
 	names := make([]string, 0, len(b.f.Networks))
 	for _, e := range b.f.Networks {
 		names = append(names, e.Name)
+	}
+	for _, name := range profileNames() {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }
@@ -54,8 +60,11 @@ func (b *builder) mix(key *file.Node, list []file.Link, single map[string]Link) 
 		}
 		if f.Use.Node != nil {
 			link, ok := single[w.Use]
+			if p := profile(w.Use); !ok && p != nil {
+				link, ok = p.Link, true
+			}
 			if !ok {
-				names := make([]string, 0, len(single))
+				names := profileNames()
 				for _, e := range b.f.Networks {
 					if _, is := single[e.Name]; is {
 						names = append(names, e.Name)
@@ -96,15 +105,25 @@ func (b *builder) link(f *file.Link) Link {
 	return l
 }
 
-// useNetworks adds the default network if something uses it and the file does not define it.
+// knownNetwork reports whether a network is defined in the file or built in.
+func (b *builder) knownNetwork(name string) bool {
+	return b.s.NetworkByName(name) != nil || profile(name) != nil
+}
+
+// useNetworks adds the built-in networks that something uses and the file does not
+// define.
 func (b *builder) useNetworks() {
-	if b.s.NetworkByName(DefaultNetwork) != nil {
-		return
+	use := func(name string) {
+		if p := profile(name); p != nil && b.s.NetworkByName(name) == nil {
+			b.s.Networks = append(b.s.Networks, Network{Name: name, Links: []WeightedLink{{Weight: Million, Link: p.Link}}})
+		}
 	}
 	for _, g := range b.s.Fleet.Groups {
-		if g.Network == DefaultNetwork {
-			b.s.Networks = append(b.s.Networks, Network{Name: DefaultNetwork, Links: []WeightedLink{{Weight: Million, Link: defaultLink}}})
-			return
+		use(g.Network)
+	}
+	for i := range b.s.Events {
+		if a := b.s.Events[i].AddThings; a != nil {
+			use(a.Network)
 		}
 	}
 }

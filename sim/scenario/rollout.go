@@ -366,7 +366,7 @@ func (b *builder) addThings(a *file.AddThings) *AddThings {
 			b.fitsTargets(v.Node, fw, []string{a.Group.Value})
 		}
 	}
-	if n := a.Network; n.Node != nil && b.s.NetworkByName(n.Value) == nil && n.Value != DefaultNetwork {
+	if n := a.Network; n.Node != nil && !b.knownNetwork(n.Value) {
 		b.unknown(n.Node, "network", n.Value, b.networkNames())
 	}
 	return &AddThings{Group: a.Group.Value, Count: int(a.Count.Value), Firmware: a.Firmware.Value, Network: a.Network.Value}

@@ -141,6 +141,7 @@ type Device struct {
 	EFuseSecureVersion uint32
 	EFuseVersionSet    bool          // false: the secure version of Firmware is burnt where anti-rollback is on
 	StartFrom, StartTo time.Duration // power-on is drawn uniformly from this range
+	Presence           []Presence    // when it is there; none: always
 }
 
 // AgentProfile is the row of the device's OTA agent, with what the scenario switched.
@@ -166,6 +167,19 @@ type Sdkconfig struct {
 	SecVerBits           int    // CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD, 1..32 (esp32) or 1..16
 	PartitionTableOffset uint32 // CONFIG_PARTITION_TABLE_OFFSET
 	PartitionTableMD5    bool   // CONFIG_PARTITION_TABLE_MD5
+}
+
+// Presence is one pattern of being awake, and the share of the devices that have it.
+// A device is awake for For out of every Every; with Every 0 it always is.
+type Presence struct {
+	Weight     uint64 // ppm
+	Every, For time.Duration
+	Jitter     time.Duration
+	Daily      bool          // Every is a day, From its local time of day
+	From       time.Duration // of Daily
+	Timezones  []int         // hours ahead of UTC, of Daily; at least one
+	Off        bool          // never there
+	Interrupts bool
 }
 
 // Otaconfig holds the otaconfig... macros of the OTA agent. Zero means the default of the agent's profile.

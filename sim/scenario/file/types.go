@@ -127,7 +127,7 @@ type Device struct {
 	Otaconfig Otaconfig `json:"otaconfig"`
 	// Version that runs at the start.
 	Firmware Label `json:"firmware"`
-	// Name of a network.
+	// Name of a network of this file, or a built-in one: home-wifi, ethernet, wifi-crowded, lte-cat1, lte-m, nb-iot, gprs, satellite-leo, satellite-geo.
 	Network String `json:"network"`
 	// Release of the OTA agent: ideal (no known defect), ota-main, ota-v3.4.1, ota-b36db646, ota-v3.0.0 (the library), afr-v1.4.2 or afr-v1.4.0 (Amazon FreeRTOS 2018 with its demo, which never reconnects).
 	Agent String `json:"agent"`
@@ -137,6 +137,45 @@ type Device struct {
 	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
 	// When the device is switched on: a time, or a range from which each device draws its own.
 	Start DurationRange `json:"start"`
+	// When the device is there: one pattern, or a list with weights from which each device draws one. Always if absent.
+	Presence OneOrMany[Presence] `json:"presence"`
+}
+
+// Presence is when a device is awake. It has at most one of wake, hours and off; with none it is always there. A device that is not there sleeps without power and without a goodbye.
+type Presence struct {
+	Place *Node `json:"-"`
+	// Share of the devices that have this pattern, in a list.
+	Weight Share `json:"weight"`
+	// A device that wakes up from time to time, as on batteries.
+	Wake *Wake `json:"wake"`
+	// A device that is switched on at some hours of the day.
+	Hours *Hours `json:"hours"`
+	// A device that is never there.
+	Off Bool `json:"off"`
+	// The device falls asleep even in the middle of an update. Otherwise it stays awake until it has nothing in hand.
+	Interrupts Bool `json:"interrupts"`
+}
+
+// Wake is a device that wakes up from time to time.
+type Wake struct {
+	// From one waking to the next; each device has a phase of its own.
+	Every Duration `json:"every" jsonschema:"required"`
+	// Time it stays awake.
+	For Duration `json:"for" jsonschema:"required"`
+	// A waking comes earlier or later by up to this much.
+	Jitter Duration `json:"jitter"`
+}
+
+// Hours are some hours of each day.
+type Hours struct {
+	// Local time of day at which the device is switched on.
+	From Duration `json:"from" jsonschema:"required"`
+	// Time it stays on.
+	For Duration `json:"for" jsonschema:"required"`
+	// Each day it is switched on earlier or later by up to this much.
+	Jitter Duration `json:"jitter"`
+	// Hours that local time is ahead of UTC; each device draws one. t = 0 is midnight UTC. 0 if absent.
+	Timezones []Int `json:"timezones" jsonschema:"minimum=-12,maximum=14"`
 }
 
 // Flash is the chip on the board.
