@@ -10,7 +10,7 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-fleet fuzz check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-fleet fuzz coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
@@ -82,6 +82,12 @@ fuzz:
 		done; \
 	done; \
 	echo "$$ran fuzz targets, $(FUZZTIME) each"; test $$ran -gt 0
+
+# Counts the rows of the table of AWS's operations and rules, and writes the line that says how many.
+coverage-totals:
+	@line=$$(awk -F'|' '/^\|/ { if ($$3 ~ /^ *exact/) e++; else if ($$3 ~ /^ *partial/) p++; else if ($$3 ~ /^ *absent/) a++ } \
+		END { printf "Rows: %d exact, %d partial, %d absent.", e, p, a }' docs/aws-coverage.md); \
+	sed -i.old "s/^Rows: .*/$$line/" docs/aws-coverage.md && rm docs/aws-coverage.md.old && echo "$$line"
 
 # Complete sweeps that take too long for every push.
 check-long:

@@ -95,8 +95,8 @@ type Config struct {
 	// DeletionTime is how long a job stays DELETION_IN_PROGRESS.
 	DeletionTime time.Duration
 	// Ended is told when an execution reaches a terminal status; nil: nobody is.
-	Ended func(thing, job string, number int64, status Status)
-	Limits       Limits
+	Ended  func(thing, job string, number int64, status Status)
+	Limits Limits
 }
 
 // Limits bound what an account may have; 0 is no bound.

@@ -46,3 +46,40 @@ func TestProfiles(t *testing.T) {
 		require.NotEmpty(t, r.Source)
 	}
 }
+
+func TestParse(t *testing.T) {
+	for choice, want := range map[string]int64{
+		"": 200, "aws-default": 200, "unlimited": 0, "jobs-data-writes=7": 7, "aws-default,jobs-data-writes=7": 7, "unlimited, connect-rate=1,jobs-data-writes=7": 7,
+		"jobs-data-writes=unlimited": 0,
+	} {
+		l, err := Parse(choice)
+		require.NoError(t, err, choice)
+		require.Equal(t, want, l[JobsWrites], choice)
+	}
+	for choice, want := range map[string]error{
+		"jobs-data-write=7": ErrUnknown, "jobs-data-writes": nil, "payload=7": ErrFixed, "jobs-data-writes=0": ErrValue, "jobs-data-writes=-1": ErrValue, "jobs-data-writes=many": ErrValue,
+		"nonsense,jobs-data-writes=7": nil,
+	} {
+		_, err := Parse(choice)
+		require.Error(t, err, choice)
+		if want != nil {
+			require.ErrorIs(t, err, want, choice)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("unlimited,connect-rate=1")
+	f.Add("jobs-data-writes=unlimited")
+	f.Fuzz(func(t *testing.T, choice string) {
+		l, err := Parse(choice)
+		if err != nil {
+			return
+		}
+		for n, v := range l {
+			if !Known(n) || v < 1 {
+				t.Fatalf("%q: %s=%d", choice, n, v)
+			}
+		}
+	})
+}
