@@ -104,7 +104,8 @@ func newExternal(cfg FleetOptions) (*external, error) {
 		}
 		identities[i].CA, identities[i].CodeSigner = ca, signer
 	}
-	to := live.Endpoint{Address: cfg.Endpoint, Host: cmp.Or(cfg.ServerName, host), Epoch: time.Now(), Clock: live.NewSteadyClock(0, max(cfg.speed, 1))}
+	now := time.Now() //nolint:forbidigo // the devices' clock starts with the wall's
+	to := live.Endpoint{Address: cfg.Endpoint, Host: cmp.Or(cfg.ServerName, host), Epoch: now, Clock: live.NewSteadyClock(0, max(cfg.speed, 1))}
 	if port == amazonPort {
 		to.ALPN = []string{amazonALPN}
 	}

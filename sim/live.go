@@ -29,6 +29,10 @@ type liveWorld struct {
 	news   chan struct{}
 	steps  atomic.Uint64
 
+	flights live.Flights
+	dialsMu sync.Mutex
+	dials   map[*livePath]time.Duration // attempts that nobody answers, until then
+
 	// The director's.
 	end     time.Duration
 	ending  stop // why the run ends at end
@@ -108,9 +112,19 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 		s := w.shardOf(int32(i))
 		u := &unit{w: w, a: &w.devs[i], sh: w.shards[s], lock: &w.locks[s], returns: live.Never}
 		u.client = live.NewClient(to, u.event)
+		if path := w.path(u, i); path != nil {
+			u.client.Via(path, &w.flights)
+		}
 		u.box.ready = make(chan struct{}, 1)
 		if i < sc.Devices() {
 			u.returns = w.fleet.start(i)
+		}
+		if t := u.a.trouble; t != nil {
+			for n, s := range t.strikes {
+				if s.Timed {
+					u.strikes = append(u.strikes, dueStrike{n, s.At})
+				}
+			}
 		}
 		w.units = append(w.units, u)
 	}
@@ -208,6 +222,12 @@ func (w *liveWorld) shorten(wall time.Time, now, next time.Duration) {
 		w.heard, w.silence = heard, wall
 		return
 	}
+	way := w.onTheWay()
+	if way <= now {
+		w.silence = wall
+		return
+	}
+	next = min(next, way)
 	quiet := wall.Sub(w.silence)
 	if quiet < silence || quiet < deepSilence && w.side.op.pending() {
 		return

@@ -77,3 +77,20 @@ func TestLiveEndsEarly(t *testing.T) {
 	require.Equal(t, report.VerdictInconclusive, res.Verdict)
 	require.InDelta(t, 5, res.VirtualSeconds, 0.001)
 }
+
+// Every network fault on the sockets, the links of the file below them: nobody is lost.
+func TestLiveNetworkFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes the wall's time")
+	}
+	t.Parallel()
+	res := run(t, load(t, "faults/network", scenario.Options{Devices: 12}), Options{Mode: Live})
+	require.Equal(t, report.VerdictPass, res.Verdict, "%+v %v", res.Assertions, res.Notes)
+	struck := 0
+	for _, f := range res.Faults {
+		struck += f.Injected
+		require.Equal(t, f.Injected, f.Recovered, f.Name)
+	}
+	require.Greater(t, struck, 20)
+	require.Greater(t, res.Traffic.Connects, uint64(3*12), "connections broke")
+}

@@ -232,7 +232,9 @@ func (sh *shard) begin(a *actor, now time.Duration, i int) {
 	case scenario.FaultFlashMedia:
 		sh.damage(a, i)
 	case scenario.FaultNetwork:
-		if breaks, told := s.Breaks(); breaks && a.client.Alive() {
+		if breaks, told := s.Breaks(); breaks && sh.k == nil {
+			sh.w.engine.sever(a, told, f.Effect)
+		} else if breaks && a.client.Alive() {
 			m := msg{kind: msgBreak, gen: a.client.Gen}
 			if told {
 				m.frame.Kind = protocol.FrameClose

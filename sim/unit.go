@@ -29,6 +29,7 @@ type unit struct {
 	next    time.Duration // when something is due while it rests
 	resting bool
 	strikes []dueStrike // faults at times
+	severed *severed    // the end of the connection that one wants, nil: none
 }
 
 // dueStrike is the i-th strike of a device, at its time.
@@ -240,7 +241,12 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 		u.sh.settle(u.a, now)
 	}
 	changed := u.sh.dirty
+	end := u.severed
+	u.severed = nil
 	u.lock.Unlock()
+	if end != nil {
+		u.client.Sever(end.told, end.why)
+	}
 	u.w.steps.Add(1)
 	if changed {
 		u.w.tell()

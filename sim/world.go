@@ -74,6 +74,9 @@ type engine interface {
 	cut(a *actor)
 	// restore gives it back at a time.
 	restore(a *actor, at time.Duration)
+	// sever has the network end a device's connection on sockets; told says whether the
+	// broker learns of it.
+	sever(a *actor, told bool, why string)
 	// hangUp ends a device's connection without a byte, as a reset does.
 	hangUp(a *actor)
 	// strike has the i-th of a device's strikes begin at a time, or at once.
@@ -309,6 +312,8 @@ func (w *world) cut(a *actor) {
 func (w *world) restore(a *actor, at time.Duration) {
 	w.k.ShardOf(a.id).Send(a.id, at, msg{kind: msgPowerOn})
 }
+
+func (w *world) sever(*actor, bool, string) {} // a message of the device to itself does that
 
 func (w *world) hangUp(a *actor) { a.client.PowerOff() }
 

@@ -25,7 +25,8 @@ import (
 const (
 	connectTimeout = 30 * time.Second
 	writeTimeout   = 5 * time.Second
-	quiesce        = 1000 // milliseconds that an orderly DISCONNECT may take
+	pingTimeout    = 4 * time.Second // behind a path
+	quiesce        = 1000            // milliseconds that an orderly DISCONNECT may take
 )
 
 // Endpoint is where devices connect, and what they need to know besides what is in
@@ -47,6 +48,8 @@ type Carried struct{ In, Out atomic.Uint64 }
 // because a reset leaves nothing of the one before.
 type Client struct {
 	to      Endpoint
+	path    Path // nil: nothing but the socket
+	flights *Flights
 	post    func(connection uint32, ev device.Event)
 	gen     uint32
 	now     *session
@@ -63,6 +66,30 @@ func NewClient(to Endpoint, post func(connection uint32, ev device.Event)) *Clie
 	return c
 }
 
+// Via puts a path in front of all connections to come. What is on its way on them is
+// known to flights.
+func (c *Client) Via(path Path, flights *Flights) { c.path, c.flights = path, flights }
+
+// Sever is the network ending the connection, or the attempt at one; told says whether
+// the other end learns of it. It does nothing without Via.
+func (c *Client) Sever(told bool, why string) {
+	s := c.now
+	if s == nil || s.path == nil {
+		return
+	}
+	select {
+	case <-s.up:
+		if raw := s.raw.Load(); raw != nil {
+			raw.sever(told)
+		}
+	default:
+		c.gen++
+		c.now = nil
+		s.abort()
+		c.post(c.gen, device.Event{Kind: device.ConnectFailed, Err: why})
+	}
+}
+
 // Connection numbers the latest connection; events of earlier ones are stale. Like
 // all methods it is for the device's own goroutine.
 func (c *Client) Connection() uint32 { return c.gen }
@@ -73,10 +100,12 @@ func (c *Client) Connection() uint32 { return c.gen }
 func (c *Client) Do(op device.NetOp) {
 	if op.Kind == device.OpConnect {
 		c.Cut()
-		s := &session{to: c.to, connect: op, ready: make(chan struct{}, 1), up: make(chan struct{}), over: make(chan struct{})}
+		s := &session{to: c.to, connect: op, ready: make(chan struct{}, 1), up: make(chan struct{}), over: make(chan struct{}),
+			path: c.path, flights: c.flights, all: c.all, running: &c.running}
 		var ctx context.Context
 		ctx, s.abort = context.WithCancel(c.all)
 		gen := c.gen
+		s.gen = gen
 		s.post = func(ev device.Event) { c.post(gen, ev) }
 		c.now = s
 		c.running.Go(func() { s.run(ctx) })
@@ -141,6 +170,13 @@ type session struct {
 	over    chan struct{} // closed when nothing of the session runs
 	acks    sync.WaitGroup
 	mute    atomic.Bool // the device is gone: no DISCONNECT
+
+	path    Path
+	flights *Flights
+	gen     uint32
+	all     context.Context //nolint:containedctx // of the client
+	running *sync.WaitGroup // of the client
+	raw     atomic.Pointer[shaped]
 
 	mu    sync.Mutex
 	ops   []device.NetOp
@@ -221,7 +257,10 @@ func (s *session) options(ctx context.Context, config *tls.Config) *paho.ClientO
 	o := paho.NewClientOptions().AddBroker("tls://" + s.to.Address)
 	o.SetClientID(op.ClientID).SetCleanSession(op.CleanSession).SetProtocolVersion(4)
 	o.SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true)
-	o.SetKeepAlive(time.Duration(op.KeepAlive) * time.Second).SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
+	o.SetKeepAlive(s.keepAlive()).SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
+	if s.path != nil {
+		o.SetPingTimeout(pingTimeout)
+	}
 	o.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return s.dial(ctx, config) })
 	o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
 		s.post(device.Event{Kind: device.Message, Topic: m.Topic(), Payload: m.Payload()})
@@ -237,14 +276,33 @@ func (s *session) options(ctx context.Context, config *tls.Config) *paho.ClientO
 	return o
 }
 
+// keepAlive is how long the client is silent before it pings. Behind a path, where
+// connections can be half open, it is in the world's time, and no shorter than paho
+// can have it.
+func (s *session) keepAlive() time.Duration {
+	d := time.Duration(s.connect.KeepAlive) * time.Second
+	if s.path == nil {
+		return d
+	}
+	return max(d/s.to.Clock.speed, 2*time.Second)
+}
+
 // dial opens TCP and TLS. When ctx ends the socket is reset.
 func (s *session) dial(ctx context.Context, config *tls.Config) (net.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	if s.path != nil {
+		if err := s.path.Dial(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var d net.Dialer
 	raw, err := d.DialContext(limited, "tcp", s.to.Address)
 	if err != nil {
 		return nil, err
+	}
+	if s.path != nil {
+		return s.shape(ctx, limited, raw, config)
 	}
 	context.AfterFunc(ctx, func() {
 		if tcp, ok := raw.(*net.TCPConn); ok {
@@ -252,6 +310,19 @@ func (s *session) dial(ctx context.Context, config *tls.Config) (net.Conn, error
 		}
 		_ = raw.Close()
 	})
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(limited); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return &wire{conn, raw, &s.mute, s.to.Carried}, nil
+}
+
+// shape is dial behind a path.
+func (s *session) shape(ctx, limited context.Context, tcp net.Conn, config *tls.Config) (net.Conn, error) {
+	raw := shape(s.all, tcp, s.path, s.to.Clock, s.flights, s.gen, s.running)
+	s.raw.Store(raw)
+	context.AfterFunc(ctx, func() { _ = raw.Close() })
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(limited); err != nil {
 		_ = raw.Close()
