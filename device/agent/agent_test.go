@@ -26,14 +26,19 @@ type fake struct {
 	closed    int
 	verdicts  []string // terminal statuses by job since boot
 	problems  []string
+	unsubs    []string
+	processed int
 }
 
 func (p *fake) say(format string, args ...any) { p.log = append(p.log, fmt.Sprintf(format, args...)) }
 func (p *fake) problem(format string, args ...any) {
 	p.problems = append(p.problems, fmt.Sprintf(format, args...))
 }
-func (p *fake) Subscribe(byte, string) bool   { return !p.failNet }
-func (p *fake) Unsubscribe(byte, string) bool { return !p.failNet }
+func (p *fake) Subscribe(byte, string) bool { return !p.failNet }
+func (p *fake) Unsubscribe(_ byte, topic string) bool {
+	p.unsubs = append(p.unsubs, topic)
+	return !p.failNet
+}
 func (p *fake) Publish(qos byte, topic string, payload []byte) bool {
 	if strings.Contains(topic, "/jobs/") && strings.HasSuffix(topic, "/update") {
 		job := strings.TrimSuffix(topic[strings.Index(topic, "/jobs/")+6:], "/update")
@@ -127,6 +132,8 @@ func (p *fake) Callback(a *Agent, c Callback, _ Info) CustomStatus {
 		a.Activate(p)
 	case CallbackStartTest:
 		p.testing = true
+	case CallbackProcessed:
+		p.processed++
 	}
 	return CustomStatus{}
 }

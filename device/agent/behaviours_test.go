@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -61,4 +62,36 @@ func TestProfiles(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknownBehaviour)
 	_, err = Main.With(map[string]bool{"asksOnce": true})
 	require.ErrorIs(t, err, ErrOtherGeneration)
+}
+
+// docs/agent-bugs.md has a row for every switch, with the releases that have it.
+func TestPageOfDefects(t *testing.T) {
+	page, err := os.ReadFile("../../docs/agent-bugs.md")
+	require.NoError(t, err)
+	columns := []string{"afr-v1.4.0", "afr-v1.4.2", "ota-v3.0.0", "ota-b36db646", "ota-v3.4.1", "ota-main", "ideal"}
+	rows := map[string][]string{}
+	for line := range strings.SplitSeq(string(page), "\n") {
+		if cells := strings.Split(line, "|"); len(cells) == 13 {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows[strings.Trim(cells[2], "`")] = cells
+		}
+	}
+	for i := range Behaviours {
+		b := &Behaviours[i]
+		cells := rows[b.Name]
+		require.NotEmpty(t, cells, b.Name)
+		if b.ID != "" {
+			require.Equal(t, b.ID, cells[1])
+		}
+		require.Equal(t, b.What, cells[3])
+		for n, release := range columns {
+			p := ProfileByName(release)
+			require.Equal(t, b.In(p) && b.On(p), cells[4+n] == "x", "%s in %s", b.Name, release)
+		}
+	}
+	for _, id := range []string{"B9", "C27", "C28", "C29", "C30", "C31", "C33"} {
+		require.Contains(t, string(page), "| "+id+" |")
+	}
 }
