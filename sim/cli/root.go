@@ -155,6 +155,7 @@ byte-accurate flash, in virtual time and reproducible from a seed.`,
 		c.replayCommand(),
 		c.traceCommand(),
 		c.planCommand(),
+		c.calibrateCommand(),
 		c.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()

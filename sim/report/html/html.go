@@ -19,7 +19,7 @@ import (
 	"github.com/otasim/otasim/sim/report"
 )
 
-//go:embed page.html plan.html page.css page.js
+//go:embed page.html plan.html field.html page.css page.js
 var files embed.FS
 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
@@ -34,7 +34,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 		return template.JS(text), err //nolint:gosec // our own file
 	},
 	"median": func(r *plan.Row, m *plan.Metric) float64 { return min(r.Spreads[m.Name].P50, math.MaxFloat64) },
-}).ParseFS(files, "page.html", "plan.html"))
+}).ParseFS(files, "page.html", "plan.html", "field.html"))
 
 // A Page is what the template shows.
 type Page struct {
