@@ -5,8 +5,6 @@ import (
 	"math/bits"
 	"strings"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // fake is a port whose calls all succeed, with a small file system: one slot that remembers which blocks were written.
@@ -139,42 +137,6 @@ func (p *fake) Callback(a *Agent, c Callback, _ Info) CustomStatus {
 }
 func (p *fake) QueueFull(EventID) {}
 func (p *fake) Alloc(n int) bool  { return n <= 96<<10 }
-
-// TestTable walks every pair of state and event of every profile: a listed pair ends in its next state or, if the
-// handler fails, stays; any other pair stays and does nothing but release a message's buffer.
-func TestTable(t *testing.T) {
-	for _, profile := range Profiles {
-		if profile.Task2018 {
-			continue // TestTable2018
-		}
-		for s := Init; s <= Stopped; s++ {
-			for e := range eventCount {
-				t.Run(fmt.Sprintf("%s/%v/%v", profile.Name, s, e), func(t *testing.T) {
-					p := &fake{cfg: DefaultConfig(profile), platform: PlatformValid, written: map[uint32]bool{}}
-					a := New(&p.cfg, "dev", 1)
-					a.Initialise(p)
-					a.data = dataMQTT
-					a.enter(s)
-					row := profile.table()[s][e]
-					a.dispatch(p, message{id: e, data: []byte("{}")})
-					if row == nil {
-						require.Equal(t, s, a.state)
-						require.Empty(t, p.log)
-						require.Empty(t, a.queue)
-						return
-					}
-					require.Contains(t, []State{s, row.next, ShuttingDown}, a.state)
-					require.Empty(t, a.Crash)
-				})
-			}
-		}
-	}
-	// The table as a whole: 19 rows of the library, wildcards filled in.
-	require.Len(t, transitions, 19)
-	require.Equal(t, Suspended, Main.table()[WaitingForFileBlock][Suspend].next)
-	require.Nil(t, Main.table()[WaitingForJob][RequestJobDocument], "C15")
-	require.Equal(t, WaitingForJob, Ideal.table()[WaitingForJob][RequestJobDocument].next)
-}
 
 // scriptDocs are the documents a script can deliver.
 var scriptDocs = [][]byte{
