@@ -47,6 +47,10 @@ func (r *ram) step(d *Device, ev Event) {
 		if r.reported && ev.ID == r.reportID {
 			d.reportAcked()
 		}
+	case HTTPResponse:
+		d.fetched(ev)
+	case HTTPFailed:
+		d.fetchFailed(ev)
 	}
 }
 
@@ -241,7 +245,7 @@ func (d *Device) handle(ev Event) {
 // runAgent lets the agent task work off its queue.
 func (d *Device) runAgent() {
 	r := d.ram
-	for r.stage == stageApp && r.agent.Pending() {
+	for r.stage == stageApp && r.agent.Pending() && !r.fetching() {
 		r.agent.Process(d, 1)
 		if r.agent.Crash != "" {
 			d.log('E', "panic", "%s", r.agent.Crash)

@@ -14,6 +14,8 @@ const (
 	Disconnected                   // an established connection is gone; Err says why
 	Message                        // a PUBLISH arrived: Topic, Payload
 	Acked                          // PUBACK, SUBACK or UNSUBACK for the operation with this ID
+	HTTPResponse                   // the response to the OpHTTPGet with this ID: Status, Payload is the body
+	HTTPFailed                     // the OpHTTPGet with this ID got no response, or (ID 0) OpHTTPOpen failed; Err says why
 )
 
 // Event is one input of the device. Payload is immutable from here on and may be shared by many devices.
@@ -22,6 +24,7 @@ type Event struct {
 	Topic   string
 	Payload []byte
 	ID      uint16
+	Status  uint16 // of HTTP
 	Err     string
 	// Arrived is when a message reached the device, if that was before the step: the CPU was busy. 0 is the time of the
 	// step.
@@ -38,6 +41,9 @@ const (
 	OpUnsubscribe
 	OpPublish
 	OpDisconnect
+	OpHTTPOpen
+	OpHTTPGet
+	OpHTTPClose
 )
 
 // NetOp is one network operation, in the order the firmware issued it.
@@ -46,6 +52,9 @@ const (
 //	OpSubscribe    ID, Topic (filter), QoS
 //	OpUnsubscribe  ID, Topic
 //	OpPublish      ID (0 at QoS 0), Topic, QoS, Payload
+//	OpHTTPOpen     Topic (the URL whose host is meant), CA; an earlier connection is closed first
+//	OpHTTPGet      ID, Topic (the URL), First, Last (byte range, inclusive), on the connection opened last
+//	OpHTTPClose    nothing
 //
 // At is the device's time when its program reached the call: it lies after the step's event by the flash and CPU
 // work done before. Payload is never changed after it was handed out.
@@ -63,6 +72,7 @@ type NetOp struct {
 	Certificate  []byte // DER, the device certificate from NVS
 	Key          []byte // as stored in NVS, PEM or DER
 	CA           []byte // PEM of the trusted root, as stored in NVS
+	First, Last  uint32
 }
 
 // Phase is the part of an update the device is in.

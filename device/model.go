@@ -21,6 +21,8 @@ type Model struct {
 	AppStart time.Duration // from the jump into the application until it starts Wi-Fi
 	WiFi     time.Duration // association and address
 	TLS      time.Duration // CPU work of a mutual TLS handshake, spent before CONNECT
+	HTTPS    time.Duration // the same without a client certificate
+	HTTP     time.Duration // one HTTP request, or response of a block
 	HashRate uint32        // bytes a second read from flash and hashed
 	Verify   time.Duration // ECDSA P-256 verification
 	JSON     time.Duration // one JSON message in or out
@@ -58,7 +60,7 @@ func Models() []*Model {
 			m := *board
 			m.Name, m.Target, m.Chip = fmt.Sprintf("%s-%dMB", kind.target, size), kind.target, kind.chip
 			m.FlashSize, m.SecureVersionBits = size<<20, kind.bits
-			for _, t := range []*time.Duration{&m.Boot, &m.AppStart, &m.TLS, &m.Verify, &m.JSON, &m.CBOR} {
+			for _, t := range []*time.Duration{&m.Boot, &m.AppStart, &m.TLS, &m.HTTPS, &m.HTTP, &m.Verify, &m.JSON, &m.CBOR} {
 				*t = *t * time.Duration(kind.cpu) / 100
 			}
 			m.HashRate = uint32(int64(m.HashRate) * 100 / kind.cpu)
@@ -87,6 +89,8 @@ var board = &Model{
 	AppStart:            400 * time.Millisecond,
 	WiFi:                2500 * time.Millisecond,
 	TLS:                 1800 * time.Millisecond,
+	HTTPS:               1500 * time.Millisecond,
+	HTTP:                2 * time.Millisecond,
 	HashRate:            2 << 20,
 	Verify:              180 * time.Millisecond,
 	JSON:                2 * time.Millisecond,

@@ -87,15 +87,6 @@ func (d *Device) Publish(qos byte, topic string, payload []byte) bool {
 	return true
 }
 
-// HTTPInit implements agent.Port: this device has no HTTP data path.
-func (d *Device) HTTPInit(agent.Text) bool { return false }
-
-// HTTPRequest implements agent.Port.
-func (d *Device) HTTPRequest(uint32, uint32) bool { return false }
-
-// HTTPDeinit implements agent.Port.
-func (d *Device) HTTPDeinit() {}
-
 var agentTimers = [...]timer{agent.TimerRequest: timerAgentRequest, agent.TimerSelfTest: timerAgentSelfTest}
 
 // StartTimer implements agent.Port.

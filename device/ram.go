@@ -72,12 +72,17 @@ type ram struct {
 	mail      mailbox
 	deaf      [2]time.Duration // the last slot erase, from and to
 	pal       pal.PAL
+	fetch     *fetch // the HTTP connection of a transfer, nil without one
 }
 
 func (r *ram) clone(d *Device) *ram {
 	c := *r
 	c.agent = r.agent.Clone()
 	c.mail = r.mail.clone()
+	if r.fetch != nil {
+		f := *r.fetch
+		c.fetch = &f
+	}
 	c.pal.Flash = d.flash
 	if r.pal.Ops != nil {
 		c.pal.Ops = r.pal.Ops.On(d.flash, &d.fuse)

@@ -33,6 +33,7 @@ type msgKind uint8
 const (
 	msgWake     msgKind = iota // own timer
 	msgFrame                   // a frame on the connection gen
+	msgHTTP                    // live mode: an event of the HTTP connection gen
 	msgInbox                   // own timer: the CPU is free for the frames in the inbox
 	msgPowerOn                 // mains power arrives
 	msgCut                     // mains power fails now, if still planned for now
@@ -53,6 +54,7 @@ type actor struct {
 	dev     *device.Device
 	sess    *session
 	client  network.Client
+	http    *network.HTTP // nil until the device uses it
 	up      network.Direction
 	link    *network.Link
 	chain   trace.Chain
@@ -133,6 +135,9 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		}
 		sh.out = a.client.Wake(now, &sh.roots, sh.out)
 		sh.flush(a)
+		if a.http != nil {
+			sh.serveHTTP(a, a.http.Wake(now, nil))
+		}
 		if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
 			sh.step(a, now, device.Event{Kind: device.Wake})
 		}
@@ -225,6 +230,10 @@ func (sh *shard) frame(a *actor, now, arrived time.Duration, m *msg) {
 	if !a.powered() {
 		return
 	}
+	if isHTTP(m.frame.Kind) {
+		sh.httpFrame(a, now, m)
+		return
+	}
 	if m.gen != a.client.Gen || !a.client.Alive() {
 		// A segment for a connection this TCP stack does not know: it answers RST.
 		if m.frame.Kind != protocol.FrameClose {
@@ -235,17 +244,21 @@ func (sh *shard) frame(a *actor, now, arrived time.Duration, m *msg) {
 	// Its bytes are in the history of the sender, and cannot change on the way.
 	a.chain.Fold(uint64(now)<<8 | uint64(m.frame.Kind))
 	a.chain.Fold(uint64(m.frame.Len()))
-	wall := now
-	if a.trouble != nil {
-		wall = fault.Clock(a.trouble.strikes, now, a.trouble.boot, sh.w.epoch.Unix())
-	}
-	sh.out = a.client.Receive(now, wall, sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
+	sh.out = a.client.Receive(now, sh.wall(a, now), sh.w.epoch, m.frame, &sh.roots, &sh.packet, sh.out[:0])
 	for i := range sh.out {
 		if !sh.out[i].IsPost {
 			sh.out[i].Event.Arrived = arrived
 		}
 	}
 	sh.flush(a)
+}
+
+// wall is what a device's clock shows, counted from the epoch of the world.
+func (sh *shard) wall(a *actor, now time.Duration) time.Duration {
+	if a.trouble == nil {
+		return now
+	}
+	return fault.Clock(a.trouble.strikes, now, a.trouble.boot, sh.w.epoch.Unix())
 }
 
 // after looks at a device whose event is over.
@@ -260,6 +273,11 @@ func (sh *shard) after(a *actor, now time.Duration) {
 	next, ok := a.dev.NextWake()
 	if at, alive := a.client.NextWake(); alive && (!ok || at < next) {
 		next, ok = at, true
+	}
+	if a.http != nil {
+		if at, waits := a.http.NextWake(); waits && (!ok || at < next) {
+			next, ok = at, true
+		}
 	}
 	if !ok || !a.powered() {
 		return
@@ -323,6 +341,10 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 	}
 	rtt := 2 * a.link.Latency
 	for _, op := range a.dev.Ops() {
+		if op.Kind >= device.OpHTTPOpen {
+			sh.fetch(a, op, rtt)
+			continue
+		}
 		sh.posts = a.client.Do(op, rtt, sh.posts[:0])
 		for i := range sh.posts {
 			sh.transmit(a, sh.posts[i].At, a.client.Gen, sh.posts[i].Frame, sh.posts[i].Bytes)

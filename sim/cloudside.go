@@ -16,6 +16,7 @@ import (
 type cloudside struct {
 	cloud   *cloud.Cloud
 	op      *operator
+	store   *storefront
 	chain   trace.Chain
 	wake    time.Duration // of the msgWake in the queue, 0: none
 	changed bool          // something about the jobs, since the last barrier
@@ -57,6 +58,10 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
 		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))
 		c.chain.Fold(uint64(e.Msg.frame.Len()))
+		if isHTTP(e.Msg.frame.Kind) {
+			c.https(sh, now, e.Src, e.Msg.gen, e.Msg.frame)
+			break
+		}
 		c.receive(at, e.Src, e.Msg.gen, e.Msg.frame)
 	}
 	c.flush(sh, now)

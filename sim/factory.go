@@ -184,6 +184,8 @@ func agentConfig(d *scenario.Device) agent.Config {
 		c.MomentumLimit = uint32(o.MaxRequestMomentum)
 	}
 	c.DataBuffers = o.MaxNumDataBuffers
+	c.WithoutMQTT, c.WithoutHTTP = o.EnabledDataProtocols == "HTTP", o.EnabledDataProtocols == "MQTT"
+	c.PrimaryHTTP = o.PrimaryDataProtocol == "HTTP"
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/api"
 	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/sim/live"
 	"github.com/otasim/otasim/sim/report"
@@ -23,6 +24,7 @@ type liveWorld struct {
 	*world
 	clock  *live.Clock
 	bucket live.Bucket
+	shop   live.Bucket // the same objects for devices: presigned URLs only
 	broker *live.Broker
 	locks  []sync.Mutex // by shard: its devices with their flash, and what it counts
 	units  []*unit      // by device
@@ -92,8 +94,14 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 	}
 	w := &liveWorld{world: base, locks: make([]sync.Mutex, len(base.shards)), news: make(chan struct{}, 1)}
 	base.engine = w
+	s3 := s3Options(sc.Cloud.Region, w.seed)
+	endpoint, _, err := w.shop.Serve(&window{world: w, options: s3})
+	if err != nil {
+		return w, err
+	}
 	base.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
 		c.External, c.ServeS3 = true, w.bucket.Serve
+		c.Presign = api.Presigner(endpoint, s3)
 		// The client library takes a return code that MQTT does not know for a welcome.
 		c.Switches.Broker.ConnectCode = rules.NotAuthorized
 	})
@@ -115,6 +123,7 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 		if path := w.path(u, i); path != nil {
 			u.client.Via(path, &w.flights)
 		}
+		u.http = live.NewHTTP(u.fetched)
 		u.box.ready = make(chan struct{}, 1)
 		if i < sc.Devices() {
 			u.returns = w.fleet.start(i)
@@ -137,6 +146,7 @@ func (w *liveWorld) close() {
 		w.clock.Close()
 	}
 	w.bucket.Close()
+	w.shop.Close()
 }
 
 // run lets the devices go, directs, and ends everything.
@@ -263,7 +273,10 @@ func (w *liveWorld) wakeCloud(time.Duration)                  { w.tell() }
 func (w *liveWorld) cut(a *actor)                             { w.units[a.id].box.poke() }
 func (w *liveWorld) restore(a *actor, at time.Duration)       { w.units[a.id].returns = at }
 func (w *liveWorld) strike(a *actor, i int, at time.Duration) { w.units[a.id].plan(i, at) }
-func (w *liveWorld) hangUp(a *actor)                          { w.units[a.id].client.Cut() }
+func (w *liveWorld) hangUp(a *actor) {
+	w.units[a.id].client.Cut()
+	w.units[a.id].http.Cut()
+}
 
 // deliver and power are what the operator does to devices by hand.
 func (w *liveWorld) deliver(device int, name string, nvs []byte) {

@@ -46,6 +46,7 @@ type operator struct {
 	told     int // steps that progress has shown
 	tampered []tampered
 	ends     ends
+	fetched  fetched
 }
 
 // devices is what an operator can do to devices by hand.

@@ -199,7 +199,7 @@ func (o *operator) compare(devices []report.Device, groups map[string]report.Fle
 func (o *operator) traffic() report.Traffic {
 	s := o.cloud.Stats(Epoch.Add(o.now))
 	return report.Traffic{MQTTMessagesIn: s.MessagesIn, MQTTMessagesOut: s.MessagesOut, MQTTBytesIn: s.BytesIn, MQTTBytesOut: s.BytesOut,
-		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests, HTTPBytes: s.HTTPBytes, Connects: s.Connects, Throttled: s.Throttled}
+		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests + o.fetched.requests.Load(), HTTPBytes: s.HTTPBytes + o.fetched.bytes.Load(), Connects: s.Connects, Throttled: s.Throttled}
 }
 
 // bill prices what the run used until now.
@@ -209,7 +209,8 @@ func (o *operator) bill(now time.Duration, all []report.Job) *report.Cost {
 		return nil // the scenario was checked
 	}
 	s := o.cloud.Stats(Epoch.Add(now))
-	u := report.Usage{MeteredMessages: s.Metered, ConnectedMinutes: s.ConnectedSeconds / 60, S3Requests: s.HTTPRequests}
+	u := report.Usage{MeteredMessages: s.Metered, ConnectedMinutes: s.ConnectedSeconds / 60,
+		S3Requests: s.HTTPRequests + o.fetched.requests.Load(), S3EgressBytes: o.fetched.bytes.Load()}
 	for i := range all {
 		for _, e := range o.list(all[i].OTAUpdateID) {
 			u.JobExecutions += uint64(1 + e.JobExecutionSummary.RetryAttempt)

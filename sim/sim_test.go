@@ -29,6 +29,7 @@ var shipped = []struct {
 	{"first-update", 24, small("1.0.0", "1.1.0")},
 	{"late-joiner", 12, small("1.0.0", "1.1.0")},
 	{"power-cut", 60, small("1.0.0", "1.1.0")},
+	{"http-update", 12, nil},
 	{"bad-self-test", 40, small("1.0.0", "1.1.0")},
 	{"rollback-attack", 12, small("1.0.0", "1.1.0")},
 	{"tampered-image", 12, append(small("1.0.0", "1.1.0"), "attacks.one byte changed.offset=2000", "assertions.slots were filled before the refusal.sometimes=flash.bytes_programmed > 0")},

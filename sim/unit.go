@@ -21,6 +21,7 @@ type unit struct {
 	sh     *shard
 	lock   *sync.Mutex // of the shard
 	client *live.Client
+	http   *live.HTTP
 	box    mailbox
 	watch  watcher // nil: nobody
 
@@ -65,7 +66,7 @@ type watcher interface {
 // mail is what comes to a device from outside.
 type mail struct {
 	kind       msgKind
-	connection uint32 // of a msgFrame: stale when there is a newer one
+	connection uint32 // of a msgFrame or msgHTTP: stale when there is a newer one
 	event      device.Event
 	name       string // of a msgMake
 	nvs        []byte
@@ -116,6 +117,11 @@ func (u *unit) event(connection uint32, ev device.Event) {
 	u.box.put(mail{kind: msgFrame, connection: connection, event: ev})
 }
 
+// fetched is called by the HTTP client.
+func (u *unit) fetched(connection uint32, ev device.Event) {
+	u.box.put(mail{kind: msgHTTP, connection: connection, event: ev})
+}
+
 // rests reports whether the device can do nothing before next. Its shard is locked.
 func (u *unit) rests(now time.Duration) bool {
 	return u.resting && u.next > now && u.box.empty() && (u.a.dev == nil || u.a.idle())
@@ -126,6 +132,7 @@ func (u *unit) run(ctx context.Context) {
 	if u.watch != nil {
 		defer u.client.Leave()
 	}
+	defer u.http.Close()
 	for ctx.Err() == nil {
 		if busy := u.busyUntil(); u.w.clock.Now() < busy {
 			u.w.clock.Wait(ctx, busy, nil)
@@ -203,6 +210,8 @@ func (u *unit) mail(ctx context.Context, m mail) {
 		switch m.kind {
 		case msgFrame:
 			return a.powered() && m.connection == u.client.Connection() && u.step(now, m.event)
+		case msgHTTP:
+			return a.powered() && m.connection == u.http.Connection() && u.step(now, m.event)
 		case msgPowerOn:
 			return a.dev != nil && !a.powered() && u.step(now, device.Event{Kind: device.PowerOn})
 		case msgPowerOff:
@@ -254,6 +263,10 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 	for i := range ops {
 		if !u.w.clock.Wait(ctx, ops[i].At, nil) {
 			return
+		}
+		if ops[i].Kind >= device.OpHTTPOpen {
+			u.http.Do(ops[i])
+			continue
 		}
 		if u.watch != nil {
 			u.watch.said(u, &ops[i])

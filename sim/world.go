@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/api"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/firmware"
@@ -151,7 +152,13 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	for i := range w.side.down {
 		w.side.down[i].Rand = w.seed.Stream("downlink/" + w.fleet.things[i].name)
 	}
-	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, nil); err != nil {
+	s3 := s3Options(sc.Cloud.Region, w.seed)
+	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
+		c.Presign = api.Presigner("https://"+s3Host(s3.Region), s3)
+	}); err != nil {
+		return nil, err
+	}
+	if w.side.store, err = newStorefront(w.side.op.cloud, s3, &w.side.op.fetched); err != nil {
 		return nil, err
 	}
 	if err := w.furnish(); err != nil {
@@ -315,7 +322,12 @@ func (w *world) restore(a *actor, at time.Duration) {
 
 func (w *world) sever(*actor, bool, string) {} // a message of the device to itself does that
 
-func (w *world) hangUp(a *actor) { a.client.PowerOff() }
+func (w *world) hangUp(a *actor) {
+	a.client.PowerOff()
+	if a.http != nil {
+		a.http.PowerOff()
+	}
+}
 
 func (w *world) strike(a *actor, i int, at time.Duration) {
 	m := msg{kind: msgStrike, gen: uint32(i)}

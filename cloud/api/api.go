@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,11 +106,12 @@ func New(core Core, opt Options) http.Handler {
 // at endpoint ("http://127.0.0.1:4566"). It fits cloud.Config.Presign.
 func Presigner(endpoint string, opt Options) func(now time.Time, u string, expires time.Duration) (string, error) {
 	return func(now time.Time, u string, expires time.Duration) (string, error) {
-		b, key, err := bucket.SplitURL(u)
+		object, query, _ := strings.Cut(u, "?") // versionId, if a document names one
+		b, key, err := bucket.SplitURL(object)
 		if err != nil {
 			return "", err
 		}
-		at, err := url.Parse(endpoint + "/" + b + "/" + sigv4.Escape(key, true))
+		at, err := url.Parse(endpoint + "/" + b + "/" + sigv4.Escape(key, true) + "?" + query)
 		if err != nil {
 			return "", fmt.Errorf("api: presigned URL: %w", err)
 		}

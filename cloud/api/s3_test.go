@@ -267,3 +267,16 @@ func TestReadsBesideWrites(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestPresignedVersion: a document may name a version of the object.
+func TestPresignedVersion(t *testing.T) {
+	f := newBucket(t)
+	older := f.put("/firmware/app.bin", "older")
+	f.put("/firmware/app.bin", "newer")
+	object := "https://s3.us-east-1.amazonaws.com/firmware/app.bin"
+	for query, want := range map[string]string{"": "newer", "?versionId=" + older: "older"} {
+		u, err := Presigner("http://"+host, f.opt)(epoch, object+query, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, want, text(t, f.do(f.request("GET", u, ""))))
+	}
+}

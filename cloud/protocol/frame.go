@@ -9,6 +9,12 @@
 //	FrameTLSAlert   body: one byte, the TLS alert     FrameMQTT       head+body: one MQTT control packet
 //	FrameClose      nothing: FIN or RST of the transport
 //
+// The connection on which a device gets files by HTTPS is another one, so its frames have kinds of their own:
+//
+//	FrameHTTPSClient  head: host name (SNI)           FrameHTTPSServer  body: server certificate chain
+//	FrameHTTP         head: request, or status line and header fields, each up to the empty line; body: of the response
+//	FrameHTTPClose    nothing: FIN or RST
+//
 // A certificate chain is a run of { length u32 big-endian, DER[length] }, leaf first.
 package protocol
 
@@ -27,9 +33,13 @@ const (
 	FrameTLSAlert
 	FrameMQTT
 	FrameClose
+	FrameHTTPSClient
+	FrameHTTPSServer
+	FrameHTTP
+	FrameHTTPClose
 )
 
-var frameNames = [...]string{"none", "tls-client", "tls-server", "tls-alert", "mqtt", "close"}
+var frameNames = [...]string{"none", "tls-client", "tls-server", "tls-alert", "mqtt", "close", "https-client", "https-server", "http", "http-close"}
 
 func (k FrameKind) String() string {
 	if int(k) < len(frameNames) {

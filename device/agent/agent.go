@@ -15,6 +15,8 @@ type Config struct {
 	HeapBuffers      bool   // the application supplies no buffers
 	BitmapBuffer     int    // bytes of the application's bitmap buffer
 	PrimaryHTTP      bool   // HTTP is preferred when a job offers both protocols
+	WithoutMQTT      bool   // configENABLED_DATA_PROTOCOLS lacks MQTT, or
+	WithoutHTTP      bool   // it lacks HTTP
 	AllowDowngrade   bool   // skip the version check
 	Asserts          bool   // assertions are compiled in
 }

@@ -41,7 +41,7 @@ func (a *Agent) processJob(p Port, m message) Err {
 }
 
 func (a *Agent) chooseData(p Port) Err {
-	if data := protocolOf(a.file.Protocols.S, a.cfg.PrimaryHTTP); data != dataNone {
+	if data := protocolOf(a.file.Protocols.S, a.cfg); data != dataNone {
 		a.data = data
 		if !a.Signal(p, CreateFile, nil) {
 			return ErrSignalEventFailed
@@ -56,10 +56,10 @@ func (a *Agent) chooseData(p Port) Err {
 	return ErrInvalidDataProtocol
 }
 
-func protocolOf(protocols string, primaryHTTP bool) dataPath {
-	http, mqtt := strings.Contains(protocols, `"HTTP"`), strings.Contains(protocols, `"MQTT"`)
+func protocolOf(protocols string, cfg *Config) dataPath {
+	http, mqtt := strings.Contains(protocols, `"HTTP"`) && !cfg.WithoutHTTP, strings.Contains(protocols, `"MQTT"`) && !cfg.WithoutMQTT
 	switch {
-	case http && (primaryHTTP || !mqtt):
+	case http && (cfg.PrimaryHTTP || !mqtt):
 		return dataHTTP
 	case mqtt:
 		return dataMQTT
@@ -217,7 +217,7 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 	case uint64(f.Size) > maxFileSize(a.cfg):
 		a.failJob(p, f.JobID, uint32(ErrJobParserError), uint32(jobBadModelParams))
 		return jobRefused
-	case protocolOf(f.Protocols.S, a.cfg.PrimaryHTTP) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
+	case protocolOf(f.Protocols.S, a.cfg) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
 		a.failJob(p, f.JobID, uint32(ErrInvalidDataProtocol), 0)
 		return jobRefused
 	case a.job != "" && a.image == ImageTesting && a.file.SelfTest:

@@ -176,6 +176,8 @@ func otaconfig(f *file.Otaconfig) Otaconfig {
 		StatusFrequency:      int(f.StatusFrequency.Value),
 		MaxRequestMomentum:   int(f.MaxRequestMomentum.Value),
 		MaxNumDataBuffers:    int(f.MaxNumDataBuffers.Value),
+		EnabledDataProtocols: f.EnabledDataProtocols.Value,
+		PrimaryDataProtocol:  f.PrimaryDataProtocol.Value,
 	}
 }
 

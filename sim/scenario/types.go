@@ -191,6 +191,8 @@ type Otaconfig struct {
 	StatusFrequency      int           // OTA_UPDATE_STATUS_FREQUENCY, blocks
 	MaxRequestMomentum   int           // MAX_NUM_REQUEST_MOMENTUM, requests
 	MaxNumDataBuffers    int           // MAX_NUM_OTA_DATA_BUFFERS
+	EnabledDataProtocols string        // ENABLED_DATA_PROTOCOLS: MQTT, HTTP, MQTT|HTTP
+	PrimaryDataProtocol  string        // PRIMARY_DATA_PROTOCOL: MQTT or HTTP
 }
 
 // DefaultNetwork is used by groups that name no network.

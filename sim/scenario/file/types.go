@@ -228,6 +228,10 @@ type Otaconfig struct {
 	StatusFrequency Int `json:"OTA_UPDATE_STATUS_FREQUENCY" jsonschema:"minimum=1,maximum=65535"`
 	// Unanswered requests before the agent gives up.
 	MaxRequestMomentum Int `json:"MAX_NUM_REQUEST_MOMENTUM" jsonschema:"minimum=1,maximum=65535"`
+	// Ways of fetching a file that the agent is built with, configENABLED_DATA_PROTOCOLS; both if absent. The 2018 agent knows MQTT only.
+	EnabledDataProtocols String `json:"ENABLED_DATA_PROTOCOLS" jsonschema:"enum=MQTT,enum=HTTP,enum=MQTT|HTTP"`
+	// The way it takes when a job offers both, configOTA_PRIMARY_DATA_PROTOCOL; MQTT if absent.
+	PrimaryDataProtocol String `json:"PRIMARY_DATA_PROTOCOL" jsonschema:"enum=MQTT,enum=HTTP"`
 	// Buffers for received blocks.
 	MaxNumDataBuffers Int `json:"MAX_NUM_OTA_DATA_BUFFERS" jsonschema:"minimum=1,maximum=256"`
 }
@@ -310,7 +314,7 @@ type Update struct {
 	// Groups or things.
 	Targets []String `json:"targets"`
 	// Ways the image may be fetched.
-	Protocols []String `json:"protocols" jsonschema:"enum=MQTT,later=HTTP"`
+	Protocols []String `json:"protocols" jsonschema:"enum=MQTT,enum=HTTP"`
 	// SNAPSHOT updates who is in the groups at the start, CONTINUOUS also who joins later.
 	TargetSelection String `json:"targetSelection" jsonschema:"enum=SNAPSHOT,enum=CONTINUOUS"`
 	// How fast the job is handed out.

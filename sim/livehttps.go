@@ -1,0 +1,48 @@
+package sim
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/otasim/otasim/cloud"
+	"github.com/otasim/otasim/cloud/api"
+)
+
+// window is where devices fetch files in live mode: the S3 of real clients behind a listener of its own.
+type window struct {
+	world   *liveWorld
+	options api.Options
+	once    sync.Once
+	handler http.Handler
+}
+
+// Now and Do make it the core of an api handler.
+func (s *window) Now() time.Time { return s.world.epoch.Add(s.world.clock.Now()) }
+
+func (s *window) Do(_ *api.Call, f func(now time.Time, c *cloud.Cloud) error) (err error) {
+	s.world.broker.Do(func(now time.Duration) { err = f(s.world.epoch.Add(now), s.world.side.cloud) })
+	return err
+}
+
+// ServeHTTP is not called before a device has got a URL, which is long after the world is complete.
+func (s *window) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.once.Do(func() { s.handler = api.New(s, s.options) })
+	n := &counter{ResponseWriter: w}
+	s.handler.ServeHTTP(n, r)
+	f := &s.world.side.op.fetched
+	f.requests.Add(1)
+	f.bytes.Add(uint64(n.bytes))
+}
+
+// counter counts the bytes of a body.
+type counter struct {
+	http.ResponseWriter
+	bytes int
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.bytes += n
+	return n, err
+}
