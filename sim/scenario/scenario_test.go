@@ -180,7 +180,7 @@ var edits = []struct{ old, new, message string }{
 	{"region: us-east-1", "region: Virginia", "expected a region"},
 	{"account: 210987654321", "account: 21", "twelve digits"},
 	{"targets: [canary, esp32-field-00002]", "targets: [canary, esp32-field-00951]", "unknown group or thing"},
-	{"protocols: [MQTT]", "protocols: [HTTP]", "not supported by this version"},
+	{"protocols: [MQTT]", "protocols: [COAP]", `unknown value "COAP"`},
 	{"incrementFactor: 1.5", "incrementFactor: 9.5", "out of range"},
 	{"thresholdPercentage: 2.5", "thresholdPercentage: 101", "out of range"},
 	{"{numberOfSucceededThings: 40}", "{numberOfSucceededThings: 40, numberOfNotifiedThings: 2}", "exactly one of"},
