@@ -71,6 +71,8 @@ func (d *Device) expired(t timer) {
 		d.connect()
 	case timerVerdict:
 		d.verdict()
+	case timerTelemetry:
+		d.telemetry()
 	}
 }
 
@@ -101,11 +103,20 @@ const (
 // backOff waits before the next attempt: full jitter below a bound that doubles.
 func (d *Device) backOff() {
 	r := d.ram
-	bound := d.model.BackoffBase << min(r.attempts, 16)
-	if bound > d.model.BackoffMax {
-		bound = d.model.BackoffMax
+	base, most := d.model.BackoffBase, d.model.BackoffMax
+	if d.glue.Base > 0 {
+		base = d.glue.Base
 	}
+	if d.glue.Max > 0 {
+		most = d.glue.Max
+	}
+	bound := min(base<<min(r.attempts, 16), most)
 	r.attempts++
+	if limit := d.glue.Attempts; limit > 0 && int(r.attempts) >= limit {
+		d.log('E', "mqtt", "assertion failed: no connection after %d attempts", r.attempts)
+		d.restart(bootloader.ProCPU, 0)
+		return
+	}
 	if d.old() {
 		r.timers[timerConnect] = d.flash.Clock() + retry2018
 		return
@@ -133,6 +144,9 @@ func (d *Device) joined() {
 	if r.phase == PhaseBoot {
 		r.phase = PhaseIdle
 	}
+	if every := r.behaviour.Telemetry.Every; every > 0 {
+		r.timers[timerTelemetry] = d.flash.Clock() + d.jitter(every)
+	}
 	d.log('I', "mqtt", "connected as %s", r.thing)
 	d.point(PointConnected, 0)
 	if !r.joined || r.agent.View().State == agent.NotReady {
@@ -148,6 +162,7 @@ func (d *Device) joined() {
 func (d *Device) left(why string) {
 	r := d.ram
 	r.connected, r.reported = false, false
+	r.timers[timerTelemetry] = unarmed
 	d.log('W', "mqtt", "connection lost: %s", why)
 	if d.old() {
 		if r.agent.View().State == agent.NotReady {
@@ -157,7 +172,9 @@ func (d *Device) left(why string) {
 	}
 	r.agent.SuspendAgent(d)
 	d.runAgent()
-	d.backOff()
+	if !d.glue.Never {
+		d.backOff()
+	}
 }
 
 // buffer2022 is the network buffer of the newest demo for blocks of 4 KiB; builds with larger blocks have one that fits
@@ -282,10 +299,35 @@ func (d *Device) selfTest() {
 	r.timers[timerVerdict] = d.flash.Clock() + r.behaviour.Duration
 }
 
+// telemetry publishes one message, and plans the next.
+func (d *Device) telemetry() {
+	r := d.ram
+	t := &r.behaviour.Telemetry
+	r.timers[timerTelemetry] = d.flash.Clock() + t.Every
+	d.flash.Advance(d.model.JSON)
+	op := NetOp{Kind: OpPublish, Topic: TelemetryTopic(r.thing), QoS: t.QoS, Payload: blank(t.Size)}
+	if t.QoS > 0 {
+		op.ID = d.packetID()
+	}
+	d.emit(op)
+}
+
+// TelemetryTopic is where a thing publishes its telemetry.
+func TelemetryTopic(thing string) string { return "dt/" + thing + "/telemetry" }
+
+var zeros [128 << 10]byte
+
+// blank is a payload: only its length matters.
+func blank(n int) []byte { return zeros[:max(min(n, len(zeros)), 0)] }
+
 func (d *Device) verdict() {
 	r := d.ram
 	switch r.behaviour.SelfTest {
-	case firmware.Pass:
+	case firmware.Online, firmware.Pass, firmware.Slow:
+		if r.behaviour.SelfTest == firmware.Online && !r.connected {
+			r.timers[timerVerdict] = d.flash.Clock() + time.Second
+			return
+		}
 		d.log('I', "app", "self test passed")
 		r.phase = PhaseConfirm
 		d.point(PointConfirm, 0)

@@ -20,6 +20,15 @@ type Config struct {
 	Agent      agent.Config
 	Catalogue  *firmware.Catalogue
 	Hooks      *Hooks // nil: none
+	Glue       Glue
+}
+
+// Glue is how the firmware's connection task behaves; the zero value is the model's back-off without an end. What the demo
+// of 2018 does is a matter of the agent's profile.
+type Glue struct {
+	Base, Max time.Duration // pauses of the back-off, 0: those of the model
+	Attempts  int           // in a row, after which the demos assert and the chip resets; 0: no limit
+	Never     bool          // a connection that ends is not replaced
 }
 
 // Hooks are called from inside Step. They may look at the device, set faults and plan cuts on its flash, but not step it.
@@ -43,6 +52,7 @@ type Device struct {
 	builds    *[2]agent.Config   // without and with AllowDowngrade
 	catalogue *firmware.Catalogue
 	hooks     *Hooks
+	glue      Glue
 
 	ram   *ram // nil: no power
 	ops   []NetOp
@@ -74,13 +84,13 @@ func New(cfg Config) *Device {
 	plain, lenient := cfg.Agent, cfg.Agent
 	lenient.AllowDowngrade = true
 	return &Device{thing: cfg.Thing, model: model, flash: cfg.Flash, fuse: cfg.EFuse, boot: &boot, app: app,
-		builds: &[2]agent.Config{plain, lenient}, catalogue: cfg.Catalogue, hooks: cfg.Hooks}
+		builds: &[2]agent.Config{plain, lenient}, catalogue: cfg.Catalogue, hooks: cfg.Hooks, glue: cfg.Glue}
 }
 
 // Sibling returns a device without power of the same build and board as d, as it left
 // the factory: with its own name, flash and eFuses, sharing all else.
 func (d *Device) Sibling(thing string, flash *flashmodel.Flash, fuse efuse.EFuse) *Device {
-	return &Device{thing: thing, model: d.model, flash: flash, fuse: fuse, boot: d.boot, app: d.app, builds: d.builds, catalogue: d.catalogue, hooks: d.hooks}
+	return &Device{thing: thing, model: d.model, flash: flash, fuse: fuse, boot: d.boot, app: d.app, builds: d.builds, catalogue: d.catalogue, hooks: d.hooks, glue: d.glue}
 }
 
 // Clone returns an independent device in the same state, with a fork of the flash. Hooks are shared.

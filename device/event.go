@@ -121,13 +121,14 @@ const (
 	PointConfirm                       // the image is about to be marked VALID
 	PointReport                        // a final status is about to go out
 	PointReported                      // and was acknowledged
+	PointDataProgram                   // a data partition is about to be erased and programmed
 	pointCount
 )
 
 var pointNames = [pointCount]string{
 	"boot", "passive.erase", "started", "connect", "connected", "job.received", "slot.erase", "block.requested",
 	"block.received", "block.programmed", "download.complete", "verify", "ready", "otadata.program", "reset",
-	"self-test", "confirm", "report", "reported",
+	"self-test", "confirm", "report", "reported", "data.program",
 }
 
 func (p Point) String() string { return pointNames[p] }

@@ -12,6 +12,7 @@ import (
 type flashLayout struct {
 	nvs     partition.Record
 	otadata partition.Record
+	table   partition.Table
 	ok      bool
 }
 
@@ -25,6 +26,7 @@ func (d *Device) layout() flashLayout {
 		if err != partition.OK {
 			return l
 		}
+		l.table = table
 		l.nvs, l.ok = table.FindFirst(partition.TypeData, partition.SubtypeNVS)
 		l.otadata, _ = table.FindFirst(partition.TypeData, partition.SubtypeOTAData)
 		return l

@@ -7,6 +7,7 @@ import (
 
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/flashmodel/partition"
 )
 
 // The device is the agent's port. Once a restart is decided the agent's task is stuck in the delay: whatever it would
@@ -143,6 +144,9 @@ func (d *Device) CloseFile(f *agent.File) agent.PALStatus {
 	r.phase = PhaseVerify
 	d.point(PointVerify, 0)
 	status := d.status(r.pal.Close(f, d.signer(f.Cert.S)))
+	if status == 0 && f.Type != 0 && !d.old() {
+		status = d.install(f)
+	}
 	if status == 0 {
 		d.log('I', "ota_pal", "signature of %d bytes is good", f.Size)
 	} else {
@@ -150,6 +154,25 @@ func (d *Device) CloseFile(f *agent.File) agent.PALStatus {
 		r.phase = PhaseIdle
 	}
 	return status
+}
+
+// install copies a file that is no firmware from the slot to the data partition that it is named after. The ports leave
+// it in the slot; what becomes of it is the application's business, here before the job is reported SUCCEEDED.
+func (d *Device) install(f *agent.File) agent.PALStatus {
+	label := strings.TrimPrefix(f.Path.S, "/")
+	for _, r := range d.layout().table {
+		if r.Type != partition.TypeData || r.Label != label {
+			continue
+		}
+		d.point(PointDataProgram, 0)
+		if !d.ram.pal.Install(r, f.Size) {
+			return agent.PALFileClose
+		}
+		d.log('I', "app", "%d bytes copied to %s", f.Size, label)
+		return 0
+	}
+	d.log('W', "app", "no data partition for %s of type %d: it stays in the slot", f.Path.S, f.Type)
+	return 0
 }
 
 // AbortFile implements agent.Port.

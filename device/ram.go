@@ -43,6 +43,7 @@ const (
 	timerRestart
 	timerConnect
 	timerVerdict
+	timerTelemetry
 	timerCount
 )
 
@@ -197,6 +198,10 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 		build = &d.builds[1]
 	}
 	r.agent = agent.New(build, r.thing, r.running.Number)
+	if r.behaviour.NoWiFi {
+		d.log('E', "wifi", "authentication failed: the password is wrong")
+		return
+	}
 	r.timers[timerConnect] = d.flash.Clock() + d.model.WiFi
 }
 

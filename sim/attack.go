@@ -36,33 +36,43 @@ func attackID(a *scenario.Attack) string { return "attack-" + identifier(a.Name)
 // service will unpack and stream with the signature of the original: s3:PutObject
 // is enough, because a signed object is named by its key alone.
 func (o *operator) tamper(index int, a *scenario.Attack) error {
-	job, err := o.cloud.DescribeSigningJob(o.signed[a.Update])
+	return o.rewriteSigned(a.Update, func(signed map[string]json.RawMessage) error {
+		var payload []byte
+		if err := json.Unmarshal(signed["payload"], &payload); err != nil {
+			return fmt.Errorf("payload: %w", err)
+		}
+		if int(a.Offset) >= len(payload) {
+			return fmt.Errorf("offset %d is beyond the image of %d bytes", a.Offset, len(payload))
+		}
+		payload[a.Offset] ^= a.Xor
+		signed["payload"], _ = json.Marshal(base64.StdEncoding.EncodeToString(payload))
+		o.tampered = append(o.tampered, tampered{a.Update, index})
+		return nil
+	})
+}
+
+// rewriteSigned changes the signed object of an update in the bucket.
+func (o *operator) rewriteSigned(update string, change func(signed map[string]json.RawMessage) error) error {
+	job, err := o.cloud.DescribeSigningJob(o.signed[update])
 	if err != nil {
 		return err
 	}
 	at := job.SignedObject
 	object, err := o.getObject(at.BucketName, at.Key)
 	if err != nil {
-		return fmt.Errorf("signed object of %s: %w", a.Update, err)
+		return fmt.Errorf("signed object of %s: %w", update, err)
 	}
 	var signed map[string]json.RawMessage
-	var payload []byte
 	if err := json.Unmarshal(object, &signed); err != nil {
 		return fmt.Errorf("signed object %s: %w", at.Key, err)
 	}
-	if err := json.Unmarshal(signed["payload"], &payload); err != nil {
-		return fmt.Errorf("signed object %s: payload: %w", at.Key, err)
+	if err := change(signed); err != nil {
+		return fmt.Errorf("signed object %s: %w", at.Key, err)
 	}
-	if int(a.Offset) >= len(payload) {
-		return fmt.Errorf("offset %d is beyond the image of %d bytes", a.Offset, len(payload))
-	}
-	payload[a.Offset] ^= a.Xor
-	signed["payload"], _ = json.Marshal(base64.StdEncoding.EncodeToString(payload))
 	changed, err := json.Marshal(signed)
 	if err != nil {
 		return fmt.Errorf("signed object %s: %w", at.Key, err)
 	}
-	o.tampered = append(o.tampered, tampered{a.Update, index})
 	_, err = o.cloud.PutObject(Epoch.Add(o.now), at.BucketName, at.Key, changed)
 	return err
 }

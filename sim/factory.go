@@ -153,7 +153,7 @@ func (m *factory) line(t *thing) (*line, error) {
 		return nil, fmt.Errorf("eFuse secure version %d: %v", burnt, e)
 	}
 	l.first = device.New(device.Config{Thing: t.name, Model: model, Flash: template, EFuse: l.fuse, Bootloader: boot, Agent: agentConfig(c),
-		Catalogue: m.catalogue, Hooks: m.hooks})
+		Catalogue: m.catalogue, Hooks: m.hooks, Glue: c.Reconnect})
 	return l, nil
 }
 
@@ -199,7 +199,8 @@ func behaviours(images []firmwareImage, signer []byte) (*firmware.Catalogue, err
 			return nil, err
 		}
 		if err := c.Add(img.data, firmware.Behaviour{Version: img.Version, SelfTest: outcome, Duration: img.SelfTestDuration,
-			AllowDowngrade: img.AllowDowngrade, Signer: signer}); err != nil {
+			AllowDowngrade: img.AllowDowngrade, Signer: signer,
+			NoWiFi: img.WrongWiFi, Telemetry: img.Telemetry}); err != nil {
 			return nil, fmt.Errorf("firmware %s: %w", img.Version, err)
 		}
 	}

@@ -27,6 +27,7 @@ type fleet struct {
 	groups []group
 	things []thing // those of t = 0 first, group after group, then those that events add
 	images []firmwareImage
+	files  []dataFile                   // of updates with bytes of their own
 	labels map[[sha256.Size]byte]string // of an image file, to its version label
 	links  map[network.Link]*network.Link
 }
@@ -65,6 +66,10 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 		}
 		f.images = append(f.images, img)
 		f.labels[img.sum] = img.Version
+	}
+	var err error
+	if f.files, err = dataFiles(sc, seed); err != nil {
+		return nil, err
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
@@ -235,6 +240,9 @@ func (f *fleet) where(i int) fault.Where {
 		if img := f.imageOf(f.sc.Updates[j].Firmware); img != nil {
 			size = max(size, uint32(len(img.data)))
 		}
+	}
+	for j := range f.files {
+		size = max(size, uint32(len(f.files[j].data)))
 	}
 	g := &f.groups[t.group]
 	chip, _ := flashmodel.ChipOfSize(t.config.Flash.Size)

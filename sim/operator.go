@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -102,7 +103,7 @@ func (o *operator) prepare() error {
 			return err
 		}
 	}
-	if _, err := c.CreatePolicy(Epoch, policyName, c.OTAPolicy()); err != nil {
+	if _, err := c.CreatePolicy(Epoch, policyName, o.policy()); err != nil {
 		return err
 	}
 	o.root = []byte(pki.PEM(c.PKI().Certificate().Raw))
@@ -119,6 +120,18 @@ func (o *operator) prepare() error {
 		}
 	}
 	return nil
+}
+
+// policy is the OTA policy, with the topic of telemetry if a firmware has any.
+func (o *operator) policy() string {
+	doc := o.cloud.OTAPolicy()
+	for i := range o.sc.Firmware {
+		if o.sc.Firmware[i].Telemetry.Every > 0 {
+			topic := o.cloud.ARN("topic", device.TelemetryTopic("${iot:Connection.Thing.ThingName}"))
+			return strings.TrimSuffix(doc, "]}") + `,{"Effect":"Allow","Action":["iot:Publish"],"Resource":["` + topic + `"]}]}`
+		}
+	}
+	return doc
 }
 
 // profile imports a signing key and makes a signing profile for it. The first key
@@ -309,15 +322,24 @@ func (o *operator) create(now time.Duration, u *scenario.Update) error {
 	if u.PresignedExpires > 0 {
 		req.AWSJobPresignedURLConfig = &jobs.PresignedURLConfig{ExpiresInSec: int64(u.PresignedExpires / time.Second)}
 	}
+	if u.File != nil {
+		f, err := o.file(now, u)
+		if err != nil {
+			return err
+		}
+		req.Files = []ota.File{f}
+	}
 	return o.createUpdate(now, req, u.Firmware, -1, u)
 }
 
 // createUpdate asks for an update to a signed firmware.
 func (o *operator) createUpdate(now time.Duration, req ota.CreateRequest, version string, attack int, row *scenario.Update) error {
 	req.RoleARN = "arn:aws:iam::" + o.sc.Cloud.Account + ":" + role
-	req.Files = []ota.File{{FileName: "/" + objectKey(version), FileVersion: version,
-		FileLocation: &ota.FileLocation{S3Location: &streams.Location{Bucket: firmwareBucket, Key: objectKey(version)}},
-		CodeSigning:  &ota.CodeSigning{AWSSignerJobID: o.signed[req.OTAUpdateID]}}}
+	if req.Files == nil {
+		req.Files = []ota.File{{FileName: "/" + objectKey(version), FileVersion: version,
+			FileLocation: &ota.FileLocation{S3Location: &streams.Location{Bucket: firmwareBucket, Key: objectKey(version)}},
+			CodeSigning:  &ota.CodeSigning{AWSSignerJobID: o.signed[req.OTAUpdateID]}}}
+	}
 	if _, err := o.cloud.CreateOTAUpdate(Epoch.Add(now), req); err != nil {
 		return err
 	}

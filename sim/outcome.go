@@ -168,9 +168,12 @@ func (o *operator) measured(u *report.Updates) (*check.Samples, map[string]bool)
 // compare finds devices about which the cloud and the flash disagree: the latest
 // execution SUCCEEDED, but another image runs; or it FAILED, and that image runs.
 func (o *operator) compare(devices []report.Device, groups map[string]report.Fleet) (mismatched int) {
-	version := map[string]string{}
+	version, file := map[string]string{}, map[string]string{}
 	for _, r := range o.runs {
 		version[ota.JobID(r.id)] = r.version
+		if r.row != nil && r.row.File.Own() {
+			file[ota.JobID(r.id)] = r.id
+		}
 	}
 	for i := range devices {
 		d := &devices[i]
@@ -180,6 +183,9 @@ func (o *operator) compare(devices []report.Device, groups map[string]report.Fle
 		}
 		for _, e := range rows {
 			st, same := e.JobExecutionSummary.Status, version[e.JobID] == d.Version
+			if id := file[e.JobID]; id != "" {
+				same = slices.Contains(d.Files, id)
+			}
 			if !st.Terminal() || st == jobs.Canceled || st == jobs.Removed {
 				continue
 			}

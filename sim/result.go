@@ -20,8 +20,12 @@ func (w *world) count() (report.Fleet, map[string]report.Fleet) {
 	for g := range w.fleet.groups {
 		one := newFleet()
 		for _, sh := range w.shards {
-			sh.tallies[g].into(&one)
-			sh.tallies[g].into(&all)
+			for _, f := range []*report.Fleet{&one, &all} {
+				sh.tallies[g].into(f)
+				for i, n := range sh.tallies[g].files {
+					f.OnFile[w.fleet.files[i].update] += n
+				}
+			}
 		}
 		groups[w.fleet.groups[g].name] = one
 	}

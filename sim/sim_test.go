@@ -30,6 +30,7 @@ var shipped = []struct {
 	{"late-joiner", 12, small("1.0.0", "1.1.0")},
 	{"power-cut", 60, small("1.0.0", "1.1.0")},
 	{"http-update", 12, nil},
+	{"data-partition", 12, []string{"faults.power fails during the copy.select.fraction=50%"}},
 	{"bad-self-test", 40, small("1.0.0", "1.1.0")},
 	{"rollback-attack", 12, small("1.0.0", "1.1.0")},
 	{"tampered-image", 12, append(small("1.0.0", "1.1.0"), "attacks.one byte changed.offset=2000", "assertions.slots were filled before the refusal.sometimes=flash.bytes_programmed > 0")},

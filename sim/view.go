@@ -20,12 +20,14 @@ type view struct {
 	state      string // ESP_OTA_IMG_... of the running slot's record
 	secure     uint32 // secure_version of the running image
 	efuse      uint32
+	files      uint64 // see fleet.holds
 }
 
 // tally counts views. Each shard has one per group; a barrier adds them up.
 type tally struct {
 	devices, powered, bricked, rolledBack int
 	versions, states                      map[string]int
+	files                                 []int // by file of the fleet
 }
 
 func (t *tally) add(v *view, n int) {
@@ -51,6 +53,12 @@ func (t *tally) add(v *view, n int) {
 	if v.state != "" {
 		t.states[v.state] += n
 	}
+	for i := 0; v.files>>i != 0; i++ {
+		if i >= len(t.files) {
+			t.files = append(t.files, 0)
+		}
+		t.files[i] += int(v.files>>i&1) * n
+	}
 }
 
 // into adds the tally to a fleet of the result document.
@@ -72,7 +80,7 @@ func (t *tally) into(f *report.Fleet) {
 }
 
 func newFleet() report.Fleet {
-	return report.Fleet{OnVersion: map[string]int{}, ImageState: map[string]int{}}
+	return report.Fleet{OnVersion: map[string]int{}, ImageState: map[string]int{}, OnFile: map[string]int{}}
 }
 
 // look reads a device again after something about it may have changed.
@@ -83,7 +91,12 @@ func (sh *shard) look(a *actor, now time.Duration) {
 	fuse := a.dev.EFuse()
 	v.efuse = fuse.SecureVersion(sh.w.fleet.things[a.id].config.Sdkconfig.SecVerBits)
 	var truth check.Truth
-	f.Observe(func() { truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset) })
+	f.Observe(func() {
+		truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset)
+		if len(sh.w.fleet.files) > 0 {
+			v.files = sh.w.fleet.holds(a)
+		}
+	})
 	v.bricked = a.dev.Phase() == device.PhaseBricked || !truth.Bootable()
 	v.slot = old.slot // between two boots: still the image that ran
 	if r, ok := a.dev.Running(); ok {
@@ -139,8 +152,9 @@ func (w *world) reportDevice(a *actor) report.Device {
 	v := &a.view
 	return report.Device{
 		Thing: a.name, Group: w.fleet.groups[a.group].name, Version: v.version,
-		Running:  report.Running{Version: v.version, SecureVersion: int(v.secure), Slot: v.slot},
-		EFuse:    report.EFuse{SecureVersion: int(v.efuse)},
+		Running: report.Running{Version: v.version, SecureVersion: int(v.secure), Slot: v.slot},
+		EFuse:   report.EFuse{SecureVersion: int(v.efuse)},
+		Files:   w.fleet.held(v.files), Partitions: w.partitions(a),
 		OTAState: v.state, Bricked: v.bricked, RolledBack: v.rolledBack, Powered: v.powered,
 	}
 }

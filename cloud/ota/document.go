@@ -17,10 +17,10 @@ func SignatureKey(algorithm string) string {
 // document writes the afr_ota job document.
 func (s *Service) document(u *update) (string, error) {
 	type file struct {
-		FilePath   string `json:"filepath"`
+		FilePath   string `json:"filepath,omitempty"`
 		FileSize   int    `json:"filesize"`
 		FileID     int    `json:"fileid"`
-		CertFile   string `json:"certfile"`
+		CertFile   string `json:"certfile,omitempty"`
 		FileType   int    `json:"fileType"`
 		DataURL    string `json:"update_data_url,omitempty"`
 		AuthScheme string `json:"auth_scheme,omitempty"`
@@ -47,6 +47,10 @@ func (s *Service) document(u *update) (string, error) {
 		body, err := encode(out)
 		if err != nil {
 			return "", err
+		}
+		if r.signature == "" {
+			doc.Files = append(doc.Files, body)
+			continue
 		}
 		sig, err := encode(map[string]string{SignatureKey(r.algorithm): r.signature})
 		if err != nil {

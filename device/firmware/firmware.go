@@ -22,13 +22,18 @@ type SelfTest uint8
 
 // The outcomes of a self-test.
 const (
-	Pass  SelfTest = iota
-	Fail           // the test says no: reject and restart
-	Crash          // the program dies: reset
-	Hang           // the program never comes back: a watchdog resets
+	Pass   SelfTest = iota
+	Fail            // the test says no: reject and restart
+	Crash           // the program dies: reset
+	Hang            // the program never comes back: a watchdog resets
+	Online          // the test passes once the device is connected, and waits until then
+	Slow            // the test passes, but takes longer than the guards of an update expect
 )
 
-var selfTestNames = [...]string{"pass", "fail", "crash", "hang"}
+// SlowTest is how long a slow self-test takes unless said otherwise: more than otaconfigSELF_TEST_RESPONSE_WAIT_MS.
+const SlowTest = 30 * time.Second
+
+var selfTestNames = [...]string{"pass", "fail", "crash", "hang", "needs-connectivity", "slow"}
 
 func (s SelfTest) String() string { return selfTestNames[s] }
 
@@ -48,7 +53,16 @@ type Behaviour struct {
 	SelfTest       SelfTest
 	Duration       time.Duration // of the self-test
 	AllowDowngrade bool          // built with otaconfigAllowDowngrade
-	Signer         []byte        // PEM of the code-signing certificate compiled in, used when the device has none
+	NoWiFi         bool          // the password of the access point compiled in is wrong
+	Telemetry      Telemetry
+	Signer         []byte // PEM of the code-signing certificate compiled in, used when the device has none
+}
+
+// Telemetry is what the program publishes about its work, on dt/THING/telemetry, while it is connected.
+type Telemetry struct {
+	Every time.Duration // 0: never
+	Size  int           // bytes of a message
+	QoS   byte
 }
 
 // Catalogue knows what images do. It must not change while devices use it.

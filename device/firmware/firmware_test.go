@@ -46,7 +46,7 @@ func TestRealFirmware(t *testing.T) {
 }
 
 func TestSelfTestNames(t *testing.T) {
-	for _, s := range []SelfTest{Pass, Fail, Crash, Hang} {
+	for _, s := range []SelfTest{Pass, Fail, Crash, Hang, Online, Slow} {
 		got, err := ParseSelfTest(s.String())
 		require.NoError(t, err)
 		require.Equal(t, s, got)

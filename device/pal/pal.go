@@ -159,6 +159,21 @@ func trailer(signature []byte) []byte {
 	return t
 }
 
+// Install copies size bytes from the start of the slot to another partition, erased before from end to end.
+func (p *PAL) Install(to partition.Record, size uint32) bool {
+	if size > to.Size || p.Flash.Erase(to.Offset, to.Size) != nil {
+		return false
+	}
+	var buf [flashmodel.SectorSize]byte
+	for at := uint32(0); at < size; at += flashmodel.SectorSize {
+		part := buf[:min(flashmodel.SectorSize, size-at)]
+		if p.Flash.Read(p.slot.Offset+at, part) != nil || p.Flash.Program(to.Offset+at, part) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // Abort forgets the open file. Flash is not touched and the count of written bytes stays, so that later state changes
 // go to the passive record.
 func (p *PAL) Abort() agent.PALStatus {

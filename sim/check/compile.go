@@ -201,7 +201,7 @@ func (w *walker) part(n ast.Node, depth int) {
 }
 
 // maps are the names whose keys are written in brackets.
-var maps = []string{"groups", "jobs", "faults", "attacks", "on_version", "image_state", "executions", "phases", "stopped_at"}
+var maps = []string{"groups", "jobs", "faults", "attacks", "on_version", "image_state", "executions", "phases", "stopped_at", "on_file", "partitions"}
 
 // written spells a chain as an author does: jobs["fw"].failed.
 func written(n ast.Node) string {

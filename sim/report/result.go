@@ -64,11 +64,12 @@ type Result struct {
 type Fleet struct {
 	Devices    int            `json:"devices" expr:"devices"`
 	Powered    int            `json:"powered" expr:"powered"`
-	OnVersion  map[string]int `json:"on_version" expr:"on_version"`   // version label of the running app
-	ImageState map[string]int `json:"image_state" expr:"image_state"` // ESP_OTA_IMG_... of the running app
-	Bricked    int            `json:"bricked" expr:"bricked"`         // nothing bootable is left
-	RolledBack int            `json:"rolled_back" expr:"rolled_back"` // devices that fell back to their older image
-	Mismatched int            `json:"mismatched" expr:"mismatched"`   // the cloud's truth differs from the flash's
+	OnVersion  map[string]int `json:"on_version" expr:"on_version"`     // version label of the running app
+	ImageState map[string]int `json:"image_state" expr:"image_state"`   // ESP_OTA_IMG_... of the running app
+	OnFile     map[string]int `json:"on_file,omitempty" expr:"on_file"` // otaUpdateId of a data file -> devices whose partition holds it
+	Bricked    int            `json:"bricked" expr:"bricked"`           // nothing bootable is left
+	RolledBack int            `json:"rolled_back" expr:"rolled_back"`   // devices that fell back to their older image
+	Mismatched int            `json:"mismatched" expr:"mismatched"`     // the cloud's truth differs from the flash's
 }
 
 // Job is one job of the job service. Times are virtual seconds since t = 0.
@@ -225,15 +226,19 @@ type Quantiles struct {
 
 // Device is one device as per-device rules see it.
 type Device struct {
-	Thing      string  `expr:"thing"`
-	Group      string  `expr:"group"`
-	Version    string  `expr:"version"` // label of the running firmware, "" if none runs
-	Running    Running `expr:"running"`
-	EFuse      EFuse   `expr:"efuse"`
-	OTAState   string  `expr:"otaState"` // ESP_OTA_IMG_... of the running slot
-	Bricked    bool    `expr:"bricked"`
-	RolledBack bool    `expr:"rolledBack"`
-	Powered    bool    `expr:"powered"`
+	Thing    string  `expr:"thing"`
+	Group    string  `expr:"group"`
+	Version  string  `expr:"version"` // label of the running firmware, "" if none runs
+	Running  Running `expr:"running"`
+	EFuse    EFuse   `expr:"efuse"`
+	OTAState string  `expr:"otaState"` // ESP_OTA_IMG_... of the running slot
+	// Files are the otaUpdateIds of the data files that their partitions hold, Partitions the SHA-256 in hexadecimal of the data
+	// partitions that updates are about, by label.
+	Files      []string          `expr:"files"`
+	Partitions map[string]string `expr:"partitions"`
+	Bricked    bool              `expr:"bricked"`
+	RolledBack bool              `expr:"rolledBack"`
+	Powered    bool              `expr:"powered"`
 }
 
 // Running is the app that was booted.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/quota"
+	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/partition"
 	"github.com/otasim/otasim/sim/cost"
@@ -195,6 +196,14 @@ func (b *builder) buildFirmware() {
 		}
 		if f.SelfTest.Node != nil {
 			out.SelfTest = SelfTest(f.SelfTest.Value)
+		}
+		if out.SelfTest == SelfTestSlow {
+			out.SelfTestDuration = firmware.SlowTest
+		}
+		out.WrongWiFi = f.WifiPassword.Value == "wrong"
+		out.Telemetry = firmware.Telemetry{Every: f.Telemetry.Every.Value, Size: 256, QoS: byte(f.Telemetry.QoS.Value)}
+		if f.Telemetry.Size.Node != nil {
+			out.Telemetry.Size = int(f.Telemetry.Size.Value)
 		}
 		if f.SelfTestDuration.Node != nil {
 			out.SelfTestDuration = f.SelfTestDuration.Value

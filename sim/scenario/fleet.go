@@ -119,6 +119,7 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	}
 	b.sdkconfig(&d, &f.Sdkconfig)
 	d.Otaconfig = otaconfig(&f.Otaconfig)
+	d.Reconnect = device.Glue{Base: f.Reconnect.Base.Value, Max: f.Reconnect.Max.Value, Attempts: int(f.Reconnect.Attempts.Value), Never: f.Reconnect.Never.Value}
 	b.agentDefects(&d, f, g)
 	if f.Partitions.Node != nil {
 		d.Partitions = f.Partitions.Value

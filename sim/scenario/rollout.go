@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/flashmodel/partition"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
@@ -156,10 +157,87 @@ func (b *builder) buildUpdates() {
 		if len(f.Targets) == 0 {
 			b.fail(f.Place, "", "an update needs targets: groups or things")
 		}
-		b.updateFirmware(f)
+		b.updateFile(f, &u)
+		if !u.File.Own() {
+			b.updateFirmware(f)
+		}
 		b.limits(f, &u)
 		b.s.Updates = append(b.s.Updates, u)
 	}
+}
+
+// updateFile reads the file of an update and checks that its partition exists and is large enough on every device.
+func (b *builder) updateFile(f *file.Update, u *Update) {
+	in := f.File
+	if in == nil {
+		return
+	}
+	out := &UpdateFile{FileName: in.FileName.Value, HasName: in.FileName.Node != nil, FileType: int(in.FileType.Value), Path: place(in.Path),
+		Size: uint32(in.Size.Value), Partition: in.Partition.Value, Signature: "good"}
+	u.File = out
+	if in.Signature.Node != nil {
+		out.Signature = in.Signature.Value
+	}
+	if c := in.CustomCodeSigning; c != nil {
+		out.Custom = &CustomCodeSigning{c.Signature.Value, c.CertificateName.Value, c.HashAlgorithm.Value, c.SignatureAlgorithm.Value}
+		if out.Signature != "good" {
+			b.fail(in.Signature.Node, "", "either signature or customCodeSigning, not both")
+		}
+	}
+	size := uint64(in.Size.Value)
+	if in.Path.Node != nil {
+		size = uint64(len(b.readable(in.Path)))
+	}
+	switch {
+	case in.Path.Node != nil && in.Size.Node != nil:
+		b.fail(in.Size.Node, "", "either path or size, not both")
+	case out.Own() && f.Firmware.Node != nil:
+		b.fail(f.Firmware.Node, "remove it, or path and size of the file", "the update has a file of its own, and a firmware")
+	case out.Own() && out.Signature == "corrupt":
+		b.fail(in.Signature.Node, "", "only the signature of a firmware can be corrupted")
+	}
+	if in.Partition.Node == nil {
+		return
+	}
+	switch {
+	case in.FileType.Node == nil:
+		out.FileType = 1
+	case out.FileType == 0:
+		b.fail(in.FileType.Node, "any other number will do", "fileType 0 is firmware, which goes into an OTA slot")
+	}
+	if !out.HasName {
+		out.FileName, out.HasName = "/"+out.Partition, true
+	}
+	for i := range b.s.Fleet.Groups {
+		g := &b.s.Fleet.Groups[i]
+		table := b.tables[g.tableKey()]
+		if !aims(g, u.Targets) || table == nil {
+			continue
+		}
+		var room uint64
+		var labels []string
+		for _, r := range table {
+			if r.Type == partition.TypeData {
+				labels = append(labels, r.Label)
+			}
+			if r.Type == partition.TypeData && r.Label == out.Partition {
+				room = uint64(r.Size)
+			}
+		}
+		switch {
+		case room == 0:
+			b.unknown(in.Partition.Node, "data partition of group "+g.Name, out.Partition, labels)
+		case size > room:
+			b.fail(in.Partition.Node, "", "partition %s of group %s has %d bytes, the file has %d", out.Partition, g.Name, room, size)
+		}
+	}
+}
+
+// aims reports whether a group is meant, by name or by one of its things.
+func aims(g *Group, targets []string) bool {
+	return slices.ContainsFunc(targets, func(t string) bool {
+		return t == g.Name || strings.HasPrefix(t, g.Target+"-"+g.Name+"-")
+	})
 }
 
 // updateFirmware checks that the version exists and fits every device it is sent to.
@@ -180,10 +258,7 @@ func (b *builder) updateFirmware(f *file.Update) {
 func (b *builder) fitsTargets(n *file.Node, fw *Firmware, targets []string) {
 	for i := range b.s.Fleet.Groups {
 		g := &b.s.Fleet.Groups[i]
-		hit := slices.ContainsFunc(targets, func(t string) bool {
-			return t == g.Name || strings.HasPrefix(t, g.Target+"-"+g.Name+"-")
-		})
-		if table := b.tables[g.tableKey()]; hit && len(table.AppSlots()) >= 2 {
+		if table := b.tables[g.tableKey()]; aims(g, targets) && len(table.AppSlots()) >= 2 {
 			b.fits(n, fw, table, &g.Device)
 		}
 	}

@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/scenario/file"
 )
@@ -75,6 +77,7 @@ const (
 	SelfTestFail  SelfTest = "fail"  // reports failure: the agent rejects the image
 	SelfTestCrash SelfTest = "crash" // panics and resets before it reports
 	SelfTestHang  SelfTest = "hang"  // never reports: the self-test timer resets the device
+	SelfTestSlow  SelfTest = "slow"  // passes after 30 s unless SelfTestDuration says otherwise
 )
 
 // Firmware is one version that devices run or are offered. Version is its label and the key other entries use.
@@ -86,6 +89,8 @@ type Firmware struct {
 	SecureVersion    uint32 // secure_version of a built image's descriptor
 	SelfTest         SelfTest
 	SelfTestDuration time.Duration
+	WrongWiFi        bool // wifiPassword: wrong
+	Telemetry        firmware.Telemetry
 	AllowDowngrade   bool     // otaconfigAllowDowngrade compiled into this image
 	Sign             []string // names of Keys; empty: the default OTA key made from the seed
 	Origin           string   // OriginRelease or OriginAttacker
@@ -139,6 +144,7 @@ type Device struct {
 	Agent              string          // profile of the OTA agent
 	AgentDefects       map[string]bool // behaviours that differ from the profile's, by name
 	EFuseSecureVersion uint32
+	Reconnect          device.Glue
 	EFuseVersionSet    bool          // false: the secure version of Firmware is burnt where anti-rollback is on
 	StartFrom, StartTo time.Duration // power-on is drawn uniformly from this range
 	Presence           []Presence    // when it is there; none: always
@@ -253,11 +259,12 @@ type After struct {
 type Update struct {
 	OTAUpdateID       string
 	Description       string
-	Trigger           // at t = 0 if the file says nothing
-	Firmware          string
-	Targets           []string // groups or things of the scenario
-	Protocols         []string // MQTT, HTTP
-	TargetSelection   string   // SNAPSHOT or CONTINUOUS
+	Trigger                       // at t = 0 if the file says nothing
+	Firmware          string      // "" if File has the bytes
+	File              *UpdateFile // nil: the image of Firmware, as it is
+	Targets           []string    // groups or things of the scenario
+	Protocols         []string    // MQTT, HTTP
+	TargetSelection   string      // SNAPSHOT or CONTINUOUS
 	Rollout           *Rollout
 	Abort             []AbortCriteria
 	InProgressTimeout time.Duration // awsJobTimeoutConfig, whole minutes, 0: none
@@ -265,6 +272,26 @@ type Update struct {
 	From              string        // path of the --cli-input-json file the fields were read from, "" if none
 	Pos               Pos
 }
+
+// UpdateFile is the one file of an update.
+type UpdateFile struct {
+	FileName  string // may be "" with HasName
+	HasName   bool
+	FileType  int
+	Path      string // of the bytes, or
+	Size      uint32 // so many made from the seed; both zero: the image of Firmware
+	Partition string // label of a data partition, "" if none
+	Signature string // good, corrupt, none
+	Custom    *CustomCodeSigning
+}
+
+// CustomCodeSigning is a signature made elsewhere.
+type CustomCodeSigning struct {
+	Signature, CertificateName, HashAlgorithm, SignatureAlgorithm string
+}
+
+// Own reports whether the file has bytes of its own.
+func (f *UpdateFile) Own() bool { return f != nil && (f.Path != "" || f.Size > 0) }
 
 // Rollout is awsJobExecutionsRolloutConfig.
 type Rollout struct {

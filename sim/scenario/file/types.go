@@ -61,10 +61,14 @@ type Firmware struct {
 	Size Size `json:"size" jsonschema:"minimum=4096,maximum=16777216"`
 	// secure_version in the descriptor of a built image, compared with the eFuse by anti-rollback.
 	SecureVersion Int `json:"secureVersion" jsonschema:"minimum=0,maximum=32"`
-	// What the firmware's self-test does after an update: pass, fail (it reports failure), crash (it resets before it reports), hang (it never reports).
-	SelfTest String `json:"selfTest" jsonschema:"enum=pass,enum=fail,enum=crash,enum=hang"`
+	// What the firmware's self-test does after an update: pass, fail (it reports failure), crash (it resets before it reports), hang (it never reports), needs-connectivity (it waits until the device is connected), slow (it passes after 30s).
+	SelfTest String `json:"selfTest" jsonschema:"enum=pass,enum=fail,enum=crash,enum=hang,enum=needs-connectivity,enum=slow"`
 	// How long the self-test takes.
 	SelfTestDuration Duration `json:"selfTestDuration"`
+	// wrong: the password of the access point that is compiled in is not that of the access point.
+	WifiPassword String `json:"wifiPassword" jsonschema:"enum=right,enum=wrong"`
+	// What the firmware publishes about its work, on dt/THING/telemetry.
+	Telemetry Telemetry `json:"telemetry"`
 	// Settings compiled into this image.
 	Otaconfig FirmwareOtaconfig `json:"otaconfig"`
 	// Names of the keys that sign the image; the OTA key made from the seed if absent.
@@ -75,6 +79,16 @@ type Firmware struct {
 	Target String `json:"target" jsonschema:"enum=esp32,enum=esp32s3,enum=esp32c3"`
 	// Delta updates.
 	Delta String `json:"delta" jsonschema:"enum=none,later=auto"`
+}
+
+// Telemetry is what a firmware publishes while it is connected.
+type Telemetry struct {
+	// Time between two messages; nothing is published if absent.
+	Every Duration `json:"every"`
+	// Length of a message.
+	Size Size `json:"size" jsonschema:"minimum=1,maximum=131072"`
+	// Quality of service.
+	QoS Int `json:"qos" jsonschema:"minimum=0,maximum=1"`
 }
 
 // FirmwareOtaconfig holds otaconfig macros that belong to an image, not to a device.
@@ -133,6 +147,8 @@ type Device struct {
 	Agent String `json:"agent"`
 	// Behaviours of that release switched on or off one by one, by the names that otasim explain agents lists: {stickyProtocol: false} mends one known defect, {jobIDSplice: true} adds one. A group's own names win over those of fleet.defaults.
 	AgentDefects Map[Bool] `json:"agentDefects"`
+	// How the firmware gets its connection back.
+	Reconnect Reconnect `json:"reconnect"`
 	// secure_version already burnt into the eFuse; that of the firmware if absent and anti-rollback is on.
 	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
 	// When the device is switched on: a time, or a range from which each device draws its own.
@@ -212,6 +228,18 @@ type Sdkconfig struct {
 	VirtualEfuse Bool `json:"CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH" later:"true"`
 	// Watchdog of the bootloader, milliseconds.
 	BootloaderWDT Int `json:"CONFIG_BOOTLOADER_WDT_TIME_MS" later:"true"`
+}
+
+// Reconnect is the firmware's connection task. The 2018 agent's demo has its own: every second, and never again once the agent runs.
+type Reconnect struct {
+	// First pause, doubled with each attempt and drawn between 0 and that; 500ms if absent.
+	Base Duration `json:"base"`
+	// Longest pause; 5s if absent.
+	Max Duration `json:"max"`
+	// Attempts in a row after which the firmware gives up with an assertion, and the chip resets; the demos have 5. No limit if absent.
+	Attempts Int `json:"attempts" jsonschema:"minimum=1,maximum=1000"`
+	// A connection that ends is not replaced.
+	Never Bool `json:"never"`
 }
 
 // Otaconfig holds macros of the OTA agent. An absent one has the default of the agent's release.
@@ -331,10 +359,43 @@ type Update struct {
 	RoleArn String `json:"roleArn"`
 	// Files of the update; the image is that of the firmware row.
 	Files Any `json:"files"`
+	// The one file of the update, in more detail than firmware says, or instead of it.
+	File *UpdateFile `json:"file"`
 	// Kept on the record.
 	AdditionalParameters Any `json:"additionalParameters"`
 	// Kept on the record.
 	Tags Any `json:"tags"`
+}
+
+// UpdateFile is the file of an update, in the words of CreateOTAUpdate's files[].
+type UpdateFile struct {
+	Place *Node `json:"-"`
+	// Name on the device; "/" and the version, or "/" and the partition, if absent. An empty one is left out of the job document.
+	FileName String `json:"fileName"`
+	// 0 is firmware, which the agent tests and activates; anything else is not. 1 if a partition is given.
+	FileType Int `json:"fileType" jsonschema:"minimum=0,maximum=255"`
+	// The bytes: this file, or
+	Path Path `json:"path"`
+	// so many bytes made from the seed; those of the firmware if both are absent.
+	Size Size `json:"size" jsonschema:"minimum=1,maximum=16777216"`
+	// Label of the data partition that the devices copy the file to once its signature is good.
+	Partition String `json:"partition"`
+	// What becomes of the service's signature: corrupt changes it in the signed object, none leaves it out.
+	Signature String `json:"signature" jsonschema:"enum=good,enum=corrupt,enum=none"`
+	// A signature made elsewhere, instead of the service's.
+	CustomCodeSigning *CustomCodeSigning `json:"customCodeSigning"`
+}
+
+// CustomCodeSigning is a signature that the operator brings.
+type CustomCodeSigning struct {
+	// The signature, as it is.
+	Signature String `json:"signature" jsonschema:"required"`
+	// Certificate on the device.
+	CertificateName String `json:"certificateName"`
+	// SHA1 or SHA256.
+	HashAlgorithm String `json:"hashAlgorithm" jsonschema:"required,enum=SHA1,enum=SHA256"`
+	// RSA or ECDSA.
+	SignatureAlgorithm String `json:"signatureAlgorithm" jsonschema:"required,enum=RSA,enum=ECDSA"`
 }
 
 // Rollout is how fast a job is handed out.
