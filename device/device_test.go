@@ -211,6 +211,11 @@ func (b *bench) step(ev Event) {
 	b.now = max(b.now, b.d.BusyUntil())
 	if flashmodel.LosesPower(func() { b.d.Step(b.now, ev) }) {
 		b.lost++
+		for _, op := range b.d.Ops() {
+			if op.Kind == OpPublish {
+				b.cloud.answer(op) // it had left before
+			}
+		}
 		b.d.PowerOff()
 		b.queue = nil
 		b.d.Flash().SetCutAt(0)

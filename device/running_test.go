@@ -33,9 +33,9 @@ func TestSlowSelfTest(t *testing.T) {
 	}
 }
 
-// TestSelfTestNeedsConnection: the connection ends while the test runs. The test waits for the next one. In ideal the timer
-// guards that; the library asks for its job when the connection is back, finds that its own version began the trial, and
-// refuses itself; without a connection only the RTC watchdog ends the trial.
+// TestSelfTestNeedsConnection: the connection ends while the test runs. The test waits for the next one. The
+// library asks for its job when the connection is back, takes it for a download during a trial, and resets;
+// without a connection only the RTC watchdog ends the trial.
 func TestSelfTestNeedsConnection(t *testing.T) {
 	for _, c := range []struct {
 		profile *agent.Profile
@@ -44,8 +44,9 @@ func TestSelfTestNeedsConnection(t *testing.T) {
 		history string
 	}{
 		{agent.Ideal, 8 * time.Second, "1.1.0", `SUCCEEDED {"reason":"accepted  v1.1.0","updatedBy":"  v1.0.0"}`},
-		{agent.Ideal, 20 * time.Second, "1.0.0", `FAILED {"reason":"rejected: 0x0000000f"}`},
-		{agent.Main, 8 * time.Second, "1.0.0", `FAILED {"reason":"rejected: 0x00000010"}`},
+		{agent.Ideal, 20 * time.Second, "1.1.0", `SUCCEEDED {"reason":"accepted  v1.1.0","updatedBy":"  v1.0.0"}`},
+		{agent.Ideal, 5 * time.Minute, "1.0.0", `FAILED {"reason":"rejected: 0x0000000f"}`},
+		{agent.Main, 8 * time.Second, "1.0.0", `FAILED {"reason":"rejected: 0x0000000f"}`},
 		{agent.Main, 5 * time.Minute, "1.0.0", `FAILED {"reason":"rejected: 0x0000000f"}`},
 	} {
 		b := after(t, c.profile, firmware.Behaviour{SelfTest: firmware.Online, Duration: 5 * time.Second}, Glue{})

@@ -336,6 +336,7 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 	a.chain.Fold(uint64(f.Clock()))
 	a.chain.Fold(f.Commands())
 	if lost {
+		sh.parting(a)
 		sh.lost(a, f.Clock())
 		return
 	}
@@ -351,6 +352,19 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 		}
 	}
 	clear(sh.posts)
+}
+
+// parting sends what a device had published in the step that ended with the loss of power: the agent waits for the
+// acknowledgement of a status before it goes on, so the message had left long before.
+func (sh *shard) parting(a *actor) {
+	for _, op := range a.dev.Ops() {
+		if op.Kind != device.OpPublish {
+			continue
+		}
+		for _, post := range a.client.Do(op, 2*a.link.Latency, nil) {
+			sh.transmit(a, post.At, a.client.Gen, post.Frame, post.Bytes)
+		}
+	}
 }
 
 // transmit puts a frame on the uplink.

@@ -281,6 +281,11 @@ func (u *unit) step(now time.Duration, ev device.Event) bool {
 	lost := flashmodel.LosesPower(func() { u.a.dev.Step(now, ev) })
 	u.sh.stepping = nil
 	if lost {
+		for _, op := range u.a.dev.Ops() {
+			if op.Kind == device.OpPublish {
+				u.client.Do(op) // it had left long before, see parting
+			}
+		}
 		u.sh.lost(u.a, u.a.dev.Flash().Clock())
 	}
 	return !lost
