@@ -21,8 +21,8 @@ func TestWhatACutLeaves(t *testing.T) {
 	for _, c := range []struct {
 		where   string
 		point   Point
-		nth     int           // of the point
-		delay   time.Duration // negative: between two commands, and what the device says from the point on is lost
+		nth     int                // of the point
+		delay   time.Duration      // negative: between two commands, and what the device says from the point on is lost
 		second  otadata.ImageState // of the new image's record right after the cut; erased: Undefined
 		version string             // that starts next
 		reason  [2]string          // 2018, current
