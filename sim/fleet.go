@@ -73,7 +73,7 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		one, err := newGroup(g)
+		one, err := newGroup(g, f.files)
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +147,7 @@ func (f *fleet) lookahead() time.Duration {
 	return least
 }
 
-func newGroup(g *scenario.Group) (group, error) {
+func newGroup(g *scenario.Group, files []dataFile) (group, error) {
 	text, builtin := partition.BuiltinCSV(g.Partitions)
 	if !builtin {
 		b, err := os.ReadFile(g.Partitions)
@@ -161,7 +161,7 @@ func newGroup(g *scenario.Group) (group, error) {
 	if err != nil {
 		return group{}, fmt.Errorf("group %s: partition table %s: %w", g.Name, g.Partitions, err)
 	}
-	one := group{name: g.Name, table: table, tableOffset: uint32(offset), layout: layoutOf(table)}
+	one := group{name: g.Name, table: table, tableOffset: uint32(offset), layout: layoutOf(table, files)}
 	for _, r := range table {
 		switch {
 		case r.Type == 1 && r.Subtype == 0:

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/otasim/otasim/cloud/jobs"
@@ -17,12 +18,13 @@ import (
 const healing = time.Hour
 
 // layoutOf is where an application with this partition table may write.
-func layoutOf(t partition.Table) *check.Layout {
+func layoutOf(t partition.Table, files []dataFile) *check.Layout {
 	l := &check.Layout{}
 	for _, r := range t {
 		where := check.Range{Offset: r.Offset, Size: r.Size}
+		target := slices.ContainsFunc(files, func(f dataFile) bool { return f.partition == r.Label })
 		switch {
-		case r.Type == 0 && r.Subtype >= 0x10 && r.Subtype < 0x20, r.Type == 1 && (r.Subtype == 0 || r.Subtype == 2):
+		case r.Type == 0 && r.Subtype >= 0x10 && r.Subtype < 0x20, r.Type == 1 && (r.Subtype == 0 || r.Subtype == 2 || target):
 			l.Writable = append(l.Writable, where)
 		}
 		if r.Type == 1 && r.Subtype == 0 {
@@ -161,7 +163,14 @@ func (w *world) judgeExecutions(end *check.Ledger, classes map[string]int) {
 		if r == nil || a == nil || !a.view.exists {
 			continue
 		}
-		class := divergence(status[name], a.view.version == r.version, a.view.bricked)
+		runs := a.view.version == r.version
+		if r.row != nil && r.row.File.Own() {
+			runs = slices.Contains(w.fleet.held(a.view.files), r.id) // what the update is about is in a data partition
+		}
+		class := divergence(status[name], runs, a.view.bricked)
+		if class == "false-failure" && w.fleet.things[a.id].config.Firmware == r.version {
+			class = "" // it was offered what it has run from the start
+		}
 		if class != "" {
 			classes[class]++
 		}

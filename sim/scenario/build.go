@@ -201,9 +201,9 @@ func (b *builder) buildFirmware() {
 			out.SelfTestDuration = firmware.SlowTest
 		}
 		out.WrongWiFi = f.WifiPassword.Value == "wrong"
-		out.Telemetry = firmware.Telemetry{Every: f.Telemetry.Every.Value, Size: 256, QoS: byte(f.Telemetry.QoS.Value)}
-		if f.Telemetry.Size.Node != nil {
-			out.Telemetry.Size = int(f.Telemetry.Size.Value)
+		out.Telemetry = firmware.Telemetry{Every: f.Telemetry.Every.Value, Size: int(f.Telemetry.Size.Value), QoS: byte(f.Telemetry.QoS.Value)}
+		if f.Telemetry.Every.Node != nil && f.Telemetry.Size.Node == nil {
+			out.Telemetry.Size = 256
 		}
 		if f.SelfTestDuration.Node != nil {
 			out.SelfTestDuration = f.SelfTestDuration.Value
