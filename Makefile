@@ -70,6 +70,10 @@ bench-live:
 	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/load ./sim/serve/load
 	@$(BIN)/load -clients $(BENCH_LIVE_CLIENTS) -image $(BENCH_LIVE_IMAGE)
 
+# Predictions in virtual time against measurements on sockets.
+predict:
+	$(GO) run ./sim/predict $(if $(DEVICES),-devices $(DEVICES))
+
 # Every fuzz target for FUZZTIME.
 fuzz:
 	@set -e; ran=0; \
