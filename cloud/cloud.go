@@ -246,6 +246,9 @@ func (c *Cloud) flush(now time.Time) {
 	}
 }
 
+// Inject publishes a message on any topic, as somebody can who has the broker in hand.
+func (c *Cloud) Inject(now time.Time, topic string, payload []byte) { c.send(now, topic, payload) }
+
 // send publishes a message of the cloud to its subscribers.
 func (c *Cloud) send(now time.Time, topic string, payload []byte) {
 	if c.cfg.External {

@@ -185,7 +185,7 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 	}
 	d.point(PointStarted, v.Index)
 	d.flash.Advance(d.model.AppStart)
-	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows,
+	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows, AnySignature: d.builds[0].AnySignature,
 		Costs: pal.Costs{HashRate: d.model.HashRate, Verify: d.model.Verify}}
 	r.running.Trial = r.pal.State() == agent.PlatformPendingCommit
 	d.log('I', "app", "%s version %s in %s", "firmware", r.running.Version, v.Part.Label)

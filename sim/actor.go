@@ -43,6 +43,8 @@ const (
 	msgMake                    // the factory delivers: frame.Head is the thing name, frame.Body the NVS partition
 	msgHeld                    // a msgFrame that a fault has held back
 	msgStrike                  // a fault begins: gen is the index of the strike
+	msgStrikeBy                // an attack begins at the device: gen is its index
+	msgTamper                  // somebody has the device in hand: gen is the attack
 	msgHeal                    // and its defects of the flash end
 	msgBreak                   // the network ends the connection gen; frame.Kind is 0 if the broker is not told
 )
@@ -113,6 +115,11 @@ type shard struct {
 func (sh *shard) device(e *kernel.Event[msg]) {
 	a := &sh.w.devs[e.Dst]
 	now := time.Duration(e.At)
+	if e.Msg.kind == msgStrikeBy {
+		sh.attacked(a, now, int(e.Msg.gen))
+		sh.after(a, now)
+		return
+	}
 	if a.trouble != nil && sh.troubled(a, now, e) {
 		return
 	}
@@ -187,6 +194,10 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 	case msgPowerOff:
 		if a.powered() {
 			sh.lost(a, now)
+		}
+	case msgTamper:
+		if a.dev != nil {
+			sh.tampered(a, now, int(e.Msg.gen))
 		}
 	case msgMake:
 		a.chain.Bytes(e.Msg.frame.Body)

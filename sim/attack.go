@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -12,19 +15,81 @@ import (
 
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/cloud/streams"
+	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/sim/fault"
+	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
+// aftermath is how long a run goes on at least after an attack that no job waits for.
+const aftermath = 10 * time.Minute
+
 // attack carries out one attack of the scenario, with no more than its actor holds.
 func (o *operator) attack(now time.Duration, index int, a *scenario.Attack) error {
+	o.world.linger(now + aftermath)
 	switch a.Type {
 	case scenario.AttackDowngradeReplay:
 		// s3:PutObject and iot:CreateOTAUpdate: the old image and the signature that
 		// was made when it was released are offered again, by a job like any other.
-		return o.createUpdate(now, ota.CreateRequest{OTAUpdateID: attackID(a), Targets: o.targets(a.Targets)}, a.Firmware, index, nil)
-	case scenario.AttackTamperImage:
+		return o.createUpdate(now, ota.CreateRequest{OTAUpdateID: attackID(a), Targets: o.attackTargets(index)}, a.Firmware, index, nil)
+	case scenario.AttackMaliciousUpdate:
+		return o.maliciousUpdate(now, index, a)
+	case scenario.AttackTamperImage, scenario.AttackReplaceImage:
 		return o.tamper(index, a)
+	case scenario.AttackBucketVersion, scenario.AttackStreamSubstitution:
+		return o.substitute(now, index, a)
+	case scenario.AttackReplayDocument, scenario.AttackEditDocument:
+		return o.offerDocument(now, index, a, ota.JobID(attackID(a)))
+	case scenario.AttackJobSpam:
+		for n := range a.Count {
+			o.task(scenario.Trigger{HasAt: true, At: now + time.Duration(n)*a.Every}, "attack "+a.Name, func(now time.Duration) error {
+				return o.offerDocument(now, index, a, fmt.Sprintf("%s_%d", ota.JobID(attackID(a)), n))
+			})
+		}
+		return nil
+	case scenario.AttackInjectDocument:
+		return o.injectDocument(now, index, a)
+	case scenario.AttackForgeBlocks, scenario.AttackManInTheMiddle:
+		o.tap(now, index, a)
+		return nil
+	case scenario.AttackSuppress:
+		if slices.Contains(a.Holds, "broker") {
+			o.tap(now, index, a)
+			return nil
+		}
+		o.strikeVictims(now, index)
+		return nil
+	case scenario.AttackSlow, scenario.AttackBlockConfirmation, scenario.AttackWrongTime:
+		o.strikeVictims(now, index)
+		return nil
+	case scenario.AttackCancelJob:
+		o.spoil(index, a)
+		_, err := o.cloud.CancelJob(Epoch.Add(now), ota.JobID(a.Update), jobs.CancelJobRequest{Force: a.Force})
+		return err
+	case scenario.AttackDeleteJob:
+		o.spoil(index, a)
+		return o.cloud.DeleteJob(Epoch.Add(now), ota.JobID(a.Update), a.Force)
+	case scenario.AttackCrossThing:
+		return o.crossThing(now, index, a)
+	case scenario.AttackTakeover:
+		for n := range a.Count {
+			o.task(scenario.Trigger{HasAt: true, At: now + time.Duration(n)*a.Every}, "attack "+a.Name, func(now time.Duration) error { return o.takeOver(now, index, a) })
+		}
+		return nil
+	case scenario.AttackGroupPoisoning:
+		return each(o.victimNames(index), func(thing string) error {
+			o.reach(index, thing, now)
+			return o.cloud.AddThingToThingGroup(Epoch.Add(now), thing, a.Group)
+		})
+	case scenario.AttackFlashWrite:
+		for _, v := range o.victims(index) {
+			o.reach(index, o.names[v], now)
+			o.world.tamper(v, index)
+		}
+		return nil
 	}
 	return fmt.Errorf("unknown attack type %q", a.Type)
 }
@@ -32,21 +97,120 @@ func (o *operator) attack(now time.Duration, index int, a *scenario.Attack) erro
 // attackID is the otaUpdateId of an attacker's own update.
 func attackID(a *scenario.Attack) string { return "attack-" + identifier(a.Name) }
 
-// tamper changes a byte of the payload inside the signed object, which the OTA
-// service will unpack and stream with the signature of the original: s3:PutObject
-// is enough, because a signed object is named by its key alone.
+// victims are the devices that an attack aims at.
+func (o *operator) victims(index int) []int {
+	a := &o.sc.Attacks[index]
+	var all []int
+	for i := range o.fleet.things {
+		if o.names[i] != "" && (slices.Contains(a.Targets, o.names[i]) || slices.Contains(a.Targets, o.fleet.groups[o.fleet.things[i].group].name)) {
+			all = append(all, i)
+		}
+	}
+	if a.Fraction == scenario.Million {
+		return all
+	}
+	return fault.Targets(kernel.Seed(o.sc.Seed), "attack "+a.Name, all, a.Fraction)
+}
+
+func (o *operator) victimNames(index int) (names []string) {
+	for _, v := range o.victims(index) {
+		names = append(names, o.names[v])
+	}
+	return names
+}
+
+// attackTargets are the targets of an attacker's job, as ARNs.
+func (o *operator) attackTargets(index int) []string {
+	if a := &o.sc.Attacks[index]; a.Fraction == scenario.Million {
+		return o.targets(a.Targets)
+	}
+	return o.targets(o.victimNames(index))
+}
+
+// reach notes that an attack has got as far as a thing.
+func (o *operator) reach(index int, thing string, now time.Duration) {
+	if o.struck[index] == nil {
+		if o.struck == nil {
+			o.struck = map[int]map[string]time.Duration{}
+		}
+		o.struck[index] = map[string]time.Duration{}
+	}
+	if _, before := o.struck[index][thing]; !before {
+		o.struck[index][thing] = now
+	}
+}
+
+// spoil notes that an update is no longer the operator's own.
+func (o *operator) spoil(index int, a *scenario.Attack) {
+	o.tampered = append(o.tampered, tampered{a.Update, index})
+}
+
+// signatureFor is the signature that goes with an image in an attack: DER, nil for none.
+func (o *operator) signatureFor(a *scenario.Attack, img *firmwareImage) ([]byte, error) {
+	var key *ecdsa.PrivateKey
+	switch a.Signature {
+	case scenario.SignatureNone:
+		return nil, nil
+	case scenario.SignatureAttacker:
+		key = o.forger
+	default: // matching: what the release process has published; stolen: what it would
+		key = o.private[o.keyOf(img)]
+	}
+	digest := sha256.Sum256(img.data)
+	return key.Sign(nil, digest[:], crypto.SHA256)
+}
+
+// maliciousUpdate offers any image by a job of the attacker's own.
+func (o *operator) maliciousUpdate(now time.Duration, index int, a *scenario.Attack) error {
+	img := o.fleet.imageOf(a.Firmware)
+	key := attackID(a) + ".bin"
+	if _, err := o.cloud.PutObject(Epoch.Add(now), firmwareBucket, key, img.data); err != nil {
+		return err
+	}
+	signature, err := o.signatureFor(a, img)
+	if err != nil {
+		return err
+	}
+	req := ota.CreateRequest{OTAUpdateID: attackID(a), Targets: o.attackTargets(index), RoleARN: "arn:aws:iam::" + o.sc.Cloud.Account + ":" + role,
+		Files: []ota.File{{FileName: "/" + key, FileVersion: a.Firmware, FileLocation: &ota.FileLocation{S3Location: &streams.Location{Bucket: firmwareBucket, Key: key}},
+			CodeSigning: &ota.CodeSigning{CustomCodeSigning: &ota.CustomCodeSigning{Signature: &ota.Blob{InlineDocument: signature},
+				CertificateChain: &ota.CertificateChain{CertificateName: device.LabelCodeSigner}, HashAlgorithm: "SHA256", SignatureAlgorithm: "ECDSA"}}}}}
+	if _, err := o.cloud.CreateOTAUpdate(Epoch.Add(now), req); err != nil {
+		return err
+	}
+	o.runs = append(o.runs, &rollout{id: req.OTAUpdateID, version: a.Firmware, created: now, attack: index})
+	o.step("attack %s: update created", a.Name)
+	return nil
+}
+
+// tamper changes the signed object of an update, which the OTA service will unpack
+// and stream: a byte of its payload, or all of it. s3:PutObject is enough, because a
+// signed object is named by its key alone.
 func (o *operator) tamper(index int, a *scenario.Attack) error {
 	return o.rewriteSigned(a.Update, func(signed map[string]json.RawMessage) error {
 		var payload []byte
 		if err := json.Unmarshal(signed["payload"], &payload); err != nil {
 			return fmt.Errorf("payload: %w", err)
 		}
-		if int(a.Offset) >= len(payload) {
-			return fmt.Errorf("offset %d is beyond the image of %d bytes", a.Offset, len(payload))
+		if a.Type == scenario.AttackTamperImage {
+			if int(a.Offset) >= len(payload) {
+				return fmt.Errorf("offset %d is beyond the image of %d bytes", a.Offset, len(payload))
+			}
+			payload[a.Offset] ^= a.Xor
+		} else {
+			img := o.fleet.imageOf(a.Firmware)
+			payload = img.data
+			if a.Signature != scenario.SignatureOriginal {
+				signature, err := o.signatureFor(a, img)
+				if err != nil {
+					return err
+				}
+				signed["signature"], _ = json.Marshal(base64.StdEncoding.EncodeToString(signature))
+			}
+			signed["rawPayloadSize"], _ = json.Marshal(len(payload))
 		}
-		payload[a.Offset] ^= a.Xor
 		signed["payload"], _ = json.Marshal(base64.StdEncoding.EncodeToString(payload))
-		o.tampered = append(o.tampered, tampered{a.Update, index})
+		o.spoil(index, a)
 		return nil
 	})
 }
@@ -75,6 +239,106 @@ func (o *operator) rewriteSigned(update string, change func(signed map[string]js
 	}
 	_, err = o.cloud.PutObject(Epoch.Add(o.now), at.BucketName, at.Key, changed)
 	return err
+}
+
+// substitute puts other bytes where the stream of an update finds its file: a newer
+// version of the same object, or another object by UpdateStream.
+func (o *operator) substitute(now time.Duration, index int, a *scenario.Attack) error {
+	doc, err := o.document(a.Update)
+	if err != nil {
+		return err
+	}
+	name, _ := doc["streamname"].(string)
+	info, err := o.cloud.DescribeStream(name)
+	if err != nil {
+		return err
+	}
+	o.spoil(index, a)
+	file := info.Files[0]
+	if a.Type == scenario.AttackBucketVersion {
+		_, err := o.cloud.PutObject(Epoch.Add(now), file.S3Location.Bucket, file.S3Location.Key, o.fleet.imageOf(a.Firmware).data)
+		return err
+	}
+	key := attackID(a) + ".bin"
+	if _, err := o.cloud.PutObject(Epoch.Add(now), firmwareBucket, key, o.fleet.imageOf(a.Firmware).data); err != nil {
+		return err
+	}
+	file.S3Location = streams.Location{Bucket: firmwareBucket, Key: key}
+	_, err = o.cloud.UpdateStream(Epoch.Add(now), streams.CreateRequest{StreamID: name, Description: info.Description, Files: []streams.File{file}, RoleARN: info.RoleARN})
+	return err
+}
+
+// document is the afr_ota part of an update's job document.
+func (o *operator) document(update string) (map[string]any, error) {
+	text, err := o.cloud.GetJobDocument(ota.JobID(update))
+	if err != nil {
+		return nil, err
+	}
+	var doc map[string]map[string]any
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		return nil, fmt.Errorf("job document of %s: %w", update, err)
+	}
+	return doc["afr_ota"], nil
+}
+
+// edited is the job document of an update with the attack's edits.
+func (o *operator) edited(a *scenario.Attack) (string, error) {
+	doc, err := o.document(a.Update)
+	if err != nil {
+		return "", err
+	}
+	files, _ := doc["files"].([]any)
+	if len(files) == 0 {
+		return "", fmt.Errorf("job document of %s has no file", a.Update)
+	}
+	file, _ := files[0].(map[string]any)
+	for _, e := range a.Edits {
+		into := file
+		if e.Key == "streamname" || e.Key == "protocols" {
+			into = doc
+		}
+		if e.Value == nil {
+			delete(into, e.Key)
+			continue
+		}
+		into[e.Key] = e.Value
+	}
+	text, err := json.Marshal(map[string]any{"afr_ota": doc})
+	return string(text), err
+}
+
+// offerDocument creates a job with a recorded document, as it was or edited.
+func (o *operator) offerDocument(now time.Duration, index int, a *scenario.Attack, job string) error {
+	doc, err := o.edited(a)
+	if err != nil {
+		return err
+	}
+	if _, err := o.cloud.CreateJob(Epoch.Add(now), jobs.CreateJobRequest{JobID: job, Targets: o.attackTargets(index), Document: doc}); err != nil {
+		return err
+	}
+	version := a.Firmware
+	if r := o.rollout(a.Update); r != nil && version == "" {
+		version = r.version
+	}
+	o.runs = append(o.runs, &rollout{id: strings.TrimPrefix(job, ota.JobID("")), version: version, created: now, attack: index})
+	o.step("attack %s: job %s created", a.Name, job)
+	return nil
+}
+
+// injectDocument tells devices of a job that the Jobs service knows nothing of.
+func (o *operator) injectDocument(now time.Duration, index int, a *scenario.Attack) error {
+	doc, err := o.edited(a)
+	if err != nil {
+		return err
+	}
+	at := Epoch.Add(now)
+	for _, thing := range o.victimNames(index) {
+		o.reach(index, thing, now)
+		payload := fmt.Sprintf(`{"timestamp":%d,"execution":{"jobId":%q,"status":"QUEUED","queuedAt":%d,"lastUpdatedAt":%d,"versionNumber":1,"executionNumber":1,"jobDocument":%s}}`,
+			at.Unix(), ota.JobID(attackID(a)), at.Unix(), at.Unix(), doc)
+		o.cloud.Inject(at, protocol.JobsNotifyNext(thing), []byte(payload))
+	}
+	return nil
 }
 
 // getObject is an S3 GET of the newest version.
@@ -127,19 +391,30 @@ func (o *operator) attackCounts(devices []report.Device, ran ranSince) map[strin
 	for i := range o.sc.Attacks {
 		out[o.sc.Attacks[i].Name] = report.Attack{Name: o.sc.Attacks[i].Name, Threat: o.sc.Attacks[i].Threat, StoppedAt: map[string]int{}}
 	}
+	for index, things := range o.sc.Attacks {
+		if len(o.struck[index]) > 0 {
+			a := out[things.Name]
+			o.countReached(&a, index, state, byThing, ran)
+			out[things.Name] = a
+		}
+	}
 	for _, r := range o.runs {
 		index := o.attackOf(r)
-		if index < 0 {
+		if index < 0 || len(o.struck[index]) > 0 {
 			continue
 		}
 		a := out[o.sc.Attacks[index].Name]
 		for _, e := range o.list(r.id) {
 			thing := thingOf(e.ThingARN)
 			a.Launched++
-			at, started := ran(byThing[thing], r.version)
+			version := r.version
+			if v := o.sc.Attacks[index].Firmware; v != "" {
+				version = v // a job of the operator's, spoilt
+			}
+			at, started := ran(byThing[thing], version)
 			if started && at >= r.created {
 				a.Executed++
-				if d := state[thing]; d != nil && d.Version == r.version && d.OTAState == "ESP_OTA_IMG_VALID" {
+				if d := state[thing]; d != nil && d.Version == version && d.OTAState == "ESP_OTA_IMG_VALID" {
 					a.Committed++
 					continue
 				}
@@ -151,6 +426,26 @@ func (o *operator) attackCounts(devices []report.Device, ran ranSince) map[strin
 		out[a.Name] = a
 	}
 	return out
+}
+
+// countReached says how far an attack came that had no job of its own.
+func (o *operator) countReached(a *report.Attack, index int, state map[string]*report.Device, byThing map[string]int, ran ranSince) {
+	version := o.sc.Attacks[index].Firmware
+	for thing, since := range o.struck[index] {
+		a.Launched++
+		if version == "" {
+			continue
+		}
+		at, started := ran(byThing[thing], version)
+		if started && at >= since {
+			a.Executed++
+			if d := state[thing]; d != nil && d.Version == version && d.OTAState == "ESP_OTA_IMG_VALID" {
+				a.Committed++
+			}
+			continue
+		}
+		a.StoppedAt["bootloader"]++
+	}
 }
 
 // gate names what stopped an image on one device, from the reason that the device

@@ -26,6 +26,8 @@ type cloudside struct {
 	peers []peer              // by connection; entry 0 is none
 
 	troubles cloudTroubles
+	loot     []protocol.Frame // for the attacker's connection
+	held     []cloud.Out      // what was in the outbox when the attacker began to listen
 }
 
 // peer is one connection, open until the broker has seen it end.
@@ -89,18 +91,62 @@ func (c *cloudside) receive(at time.Time, device int32, gen uint32, f protocol.F
 		c.peers[id].open = false
 		c.cloud.Drop(at, id)
 	default:
+		if len(c.op.taps) > 0 {
+			var drop bool
+			if f, drop, _ = c.op.intercept(at.Sub(Epoch), device, f, true); drop {
+				return
+			}
+		}
 		c.cloud.Receive(at, id, f)
+	}
+}
+
+// rogueDevice stands for a connection that belongs to no device.
+const rogueDevice = -1
+
+// dial opens a connection that belongs to an attacker.
+func (c *cloudside) dial() cloud.ConnID {
+	id := cloud.ConnID(len(c.peers))
+	c.peers = append(c.peers, peer{device: rogueDevice, open: true})
+	return id
+}
+
+// collect keeps what the broker has to say to an attacker.
+func (c *cloudside) collect(o *cloud.Out) {
+	if o.Frame.Kind != 0 {
+		c.loot = append(c.loot, o.Frame)
+	}
+	if o.Close {
+		c.peers[o.Conn].open = false
 	}
 }
 
 // flush puts what the broker has to say on the downlinks.
 func (c *cloudside) flush(sh *shard, now time.Duration) {
-	for _, o := range c.cloud.Outbox() {
+	out := c.cloud.Outbox()
+	if len(c.held) > 0 {
+		out = append(c.held, out...)
+		c.held = nil
+	}
+	for _, o := range out {
 		p := &c.peers[o.Conn]
 		if !p.open {
 			continue
 		}
+		if p.device == rogueDevice {
+			c.collect(&o)
+			continue
+		}
 		f := o.Frame
+		if len(c.op.taps) > 0 {
+			var drop, cut bool
+			if f, drop, cut = c.op.intercept(now, p.device, f, false); cut {
+				c.cloud.Drop(sh.w.epoch.Add(now), o.Conn)
+				f, o.Close = protocol.Frame{}, true
+			} else if drop {
+				f = protocol.Frame{}
+			}
+		}
 		c.chain.Fold(uint64(now)<<8 | uint64(f.Kind) | 0x80)
 		c.chain.Fold(uint64(p.device)<<32 | uint64(p.gen))
 		c.chain.Bytes(f.Head)

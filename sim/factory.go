@@ -14,6 +14,7 @@ import (
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/flashmodel/partition"
+	"github.com/otasim/otasim/flashmodel/secureboot"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
@@ -39,6 +40,10 @@ type factory struct {
 	hooks     *device.Hooks
 	catalogue *firmware.Catalogue
 	lines     map[lineKey]*line
+
+	// For secure boot: the public key in PEM, and what it has signed.
+	signer  []byte
+	trailer func(img *firmwareImage, signature string) []byte
 }
 
 func newFactory(f *fleet, st *flashmodel.Store, c *firmware.Catalogue, hooks *device.Hooks) *factory {
@@ -105,11 +110,26 @@ func (m *factory) line(t *thing) (*line, error) {
 		return nil, fmt.Errorf("no %s board with %d bytes of flash", c.Target, c.Flash.Size)
 	}
 	target := model.Chip
+	app := m.fleet.imageOf(c.Firmware)
 	l := &line{}
 	template := flashmodel.New(m.store, chip)
 	boot := bootloader.Config{Kind: bootloaderKinds[c.Bootloader], Rollback: c.Sdkconfig.Rollback, AntiRollback: c.Sdkconfig.AntiRollback,
 		SecVerBits: c.Sdkconfig.SecVerBits, TableOffset: g.tableOffset, TableWithoutMD5: !c.Sdkconfig.PartitionTableMD5,
 		ImageOffset: target.BootloaderOffset, Image: image.VerifyOptions{Chip: target, Revision: 300}}
+
+	var block []byte // behind the application
+	if c.Sdkconfig.SecureBootV1 || c.Sdkconfig.SignedApps {
+		key, err := secureboot.ParseKey(m.signer)
+		if err != nil {
+			return nil, fmt.Errorf("secure boot: %w", err)
+		}
+		check, err := secureboot.NewV1(key)
+		if err != nil {
+			return nil, fmt.Errorf("secure boot: %w", err)
+		}
+		boot.Image.Signature, boot.SignedOnUpdate = check, c.Sdkconfig.SignedApps
+		block = m.trailer(app, scenario.SignatureMatching)
+	}
 
 	// The second-stage boot loader's own header tells the size of the flash; its
 	// code is device/bootloader.
@@ -121,7 +141,6 @@ func (m *factory) line(t *thing) (*line, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition table: %w", err)
 	}
-	app := m.fleet.imageOf(c.Firmware)
 	var slot partition.Record
 	for _, r := range g.table {
 		switch {
@@ -139,7 +158,7 @@ func (m *factory) line(t *thing) (*line, error) {
 	for _, part := range []struct {
 		at   uint32
 		data []byte
-	}{{target.BootloaderOffset, first}, {g.tableOffset, table}, {slot.Offset, app.data}} {
+	}{{target.BootloaderOffset, first}, {g.tableOffset, table}, {slot.Offset, app.data}, {slot.Offset + uint32(len(app.data)), block}} {
 		if err := template.Load(part.at, part.data); err != nil {
 			return nil, fmt.Errorf("at %#x: %w", part.at, err)
 		}
@@ -183,6 +202,7 @@ func agentConfig(d *scenario.Device) agent.Config {
 	if o.MaxRequestMomentum > 0 {
 		c.MomentumLimit = uint32(o.MaxRequestMomentum)
 	}
+	c.AnySignature = d.CodeSigningOff
 	c.DataBuffers = o.MaxNumDataBuffers
 	c.WithoutMQTT, c.WithoutHTTP = o.EnabledDataProtocols == "HTTP", o.EnabledDataProtocols == "MQTT"
 	c.PrimaryHTTP = o.PrimaryDataProtocol == "HTTP"

@@ -12,6 +12,7 @@ import (
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/api"
 	"github.com/otasim/otasim/cloud/broker/rules"
+	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/sim/live"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
@@ -88,6 +89,15 @@ func enoughFiles(sc *scenario.Scenario) error {
 }
 
 func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
+	for i := range sc.Attacks {
+		switch t := sc.Attacks[i].Type; t {
+		case scenario.AttackDowngradeReplay, scenario.AttackMaliciousUpdate, scenario.AttackTamperImage, scenario.AttackReplaceImage, scenario.AttackBucketVersion,
+			scenario.AttackStreamSubstitution, scenario.AttackReplayDocument, scenario.AttackEditDocument, scenario.AttackInjectDocument, scenario.AttackCancelJob,
+			scenario.AttackDeleteJob, scenario.AttackJobSpam, scenario.AttackGroupPoisoning:
+		default:
+			return nil, &live.EnvironmentError{What: "live mode", Err: fmt.Errorf("attacks of type %s are not supported on sockets (%s)", t, sc.Attacks[i].Name)}
+		}
+	}
 	base, err := emptyWorld(sc, opt)
 	if err != nil {
 		return nil, err
@@ -268,10 +278,16 @@ func (o *operator) pending() bool {
 }
 
 // events, wakeCloud, cut, restore and hangUp make it an engine.
-func (w *liveWorld) events() uint64                           { return w.steps.Load() + w.broker.Events() }
-func (w *liveWorld) wakeCloud(time.Duration)                  { w.tell() }
-func (w *liveWorld) cut(a *actor)                             { w.units[a.id].box.poke() }
-func (w *liveWorld) restore(a *actor, at time.Duration)       { w.units[a.id].returns = at }
+func (w *liveWorld) events() uint64                     { return w.steps.Load() + w.broker.Events() }
+func (w *liveWorld) wakeCloud(time.Duration)            { w.tell() }
+func (w *liveWorld) cut(a *actor)                       { w.units[a.id].box.poke() }
+func (w *liveWorld) restore(a *actor, at time.Duration) { w.units[a.id].returns = at }
+
+// What newLiveWorld refuses.
+func (w *liveWorld) tamper(int, int)                          {}
+func (w *liveWorld) strikeBy(int, int)                        {}
+func (w *liveWorld) dial() cloud.ConnID                       { return 0 }
+func (w *liveWorld) replies(cloud.ConnID) []protocol.Frame    { return nil }
 func (w *liveWorld) strike(a *actor, i int, at time.Duration) { w.units[a.id].plan(i, at) }
 func (w *liveWorld) hangUp(a *actor) {
 	w.units[a.id].client.Cut()

@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
@@ -12,12 +15,14 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel/nvs"
+	"github.com/otasim/otasim/flashmodel/secureboot"
 	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
@@ -33,21 +38,27 @@ type operator struct {
 	world devices
 	now   time.Duration
 
-	root     []byte            // PEM of the authority that devices trust
-	signer   []byte            // PEM of the code-signing certificate that devices carry
-	keys     map[string]string // signing profile by name of the key
-	signed   map[string]string // signing job by firmware version
-	names    []string          // current thing name by device number
-	certs    []string          // current certificate id by device number
-	todo     []*task
-	runs     []*rollout // updates and attacks that have been created, in order
-	notes    []string
-	seen     uint64 // JobChanges when the jobs were last looked at
-	steps    []report.Step
-	told     int // steps that progress has shown
-	tampered []tampered
-	ends     ends
-	fetched  fetched
+	root       []byte            // PEM of the authority that devices trust
+	signer     []byte            // PEM of the code-signing certificate that devices carry
+	keys       map[string]string // signing profile by name of the key
+	signed     map[string]string // signing job by firmware version
+	names      []string          // current thing name by device number
+	certs      []string          // current certificate id by device number
+	todo       []*task
+	runs       []*rollout // updates and attacks that have been created, in order
+	notes      []string
+	seen       uint64 // JobChanges when the jobs were last looked at
+	steps      []report.Step
+	told       int // steps that progress has shown
+	tampered   []tampered
+	struck     map[int]map[string]time.Duration // by attack: the things it has got to, and when
+	taps       []*tap
+	through    map[int]int                  // by attack: messages that were accepted
+	private    map[string]*ecdsa.PrivateKey // signing keys by name
+	forger     *ecdsa.PrivateKey            // the attacker's own
+	forgerCert []byte                       // PEM
+	ends       ends
+	fetched    fetched
 }
 
 // devices is what an operator can do to devices by hand.
@@ -57,6 +68,16 @@ type devices interface {
 	deliver(device int, name string, nvs []byte)
 	// power switches a device on or off.
 	power(device int, on bool)
+	// tamper lets an attack have its way with a device in hand.
+	tamper(device, attack int)
+	// strike puts an attack's fault in force at a device.
+	strikeBy(device, attack int)
+	// linger keeps the run going until then: an attack has not shown its effect yet.
+	linger(until time.Duration)
+	// dial opens a connection to the broker that belongs to no device.
+	dial() cloud.ConnID
+	// replies are the frames that came back on it since.
+	replies(cloud.ConnID) []protocol.Frame
 }
 
 const (
@@ -70,7 +91,7 @@ const (
 // newOperator makes the cloud and its operator. change may alter the cloud's
 // configuration; nil: no.
 func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices, change func(*cloud.Config)) (*operator, error) {
-	o := &operator{sc: sc, fleet: f, world: w, keys: map[string]string{}, signed: map[string]string{}, names: make([]string, len(f.things)), certs: make([]string, len(f.things))}
+	o := &operator{sc: sc, fleet: f, world: w, keys: map[string]string{}, private: map[string]*ecdsa.PrivateKey{}, signed: map[string]string{}, names: make([]string, len(f.things)), certs: make([]string, len(f.things))}
 	limits, err := quota.Parse(sc.Cloud.Quotas)
 	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
@@ -94,6 +115,39 @@ func newOperator(sc *scenario.Scenario, seed kernel.Seed, f *fleet, w devices, c
 	return o, nil
 }
 
+// publicKey is the key that devices trust, in PEM.
+func (o *operator) publicKey() []byte {
+	name := defaultKey
+	if len(o.sc.Keys) > 0 {
+		name = o.sc.Keys[0].Name
+	}
+	der, err := x509.MarshalPKIXPublicKey(&o.private[name].PublicKey)
+	if err != nil {
+		return nil
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: secureboot.LabelPublic, Bytes: der})
+}
+
+// trailer is what the platform layer appends to an image, which is also the signature
+// block of secure boot V1: 00000000 r s, and FF up to 80 bytes.
+func (o *operator) trailer(img *firmwareImage, signature string) []byte {
+	key := o.private[o.keyOf(img)]
+	if signature == scenario.SignatureAttacker {
+		key = o.forger
+	}
+	digest := sha256.Sum256(img.data)
+	der, err := key.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil || signature == scenario.SignatureNone {
+		return nil
+	}
+	t, err := secureboot.TrailerFromDER(der)
+	if err != nil {
+		return nil
+	}
+	b := t.Encode()
+	return b[:]
+}
+
 // prepare sets up what exists at t = 0: thing groups, the policy, signing profiles
 // and the versioned bucket.
 func (o *operator) prepare() error {
@@ -103,13 +157,22 @@ func (o *operator) prepare() error {
 			return err
 		}
 	}
-	if _, err := c.CreatePolicy(Epoch, policyName, o.policy()); err != nil {
+	policy := o.policy()
+	if o.sc.Cloud.Open {
+		policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`
+	}
+	if _, err := c.CreatePolicy(Epoch, policyName, policy); err != nil {
 		return err
 	}
 	o.root = []byte(pki.PEM(c.PKI().Certificate().Raw))
 	if err := c.CreateBucket(Epoch, firmwareBucket); err != nil {
 		return err
 	}
+	der, forger, err := c.PKI().CodeSigner("attacker", nil)
+	if err != nil {
+		return err
+	}
+	o.forger, o.forgerCert = forger, []byte(pki.PEM(der))
 	keys := o.sc.Keys
 	if len(keys) == 0 {
 		keys = []scenario.Key{{Name: defaultKey}}
@@ -160,6 +223,7 @@ func (o *operator) profile(k *scenario.Key) error {
 			return err
 		}
 	}
+	o.private[k.Name] = key
 	if o.signer == nil {
 		o.signer = []byte(pki.PEM(der))
 	}
@@ -251,6 +315,9 @@ func (o *operator) retire(device int) error {
 func (o *operator) release(now time.Duration) error {
 	for i := range o.fleet.images {
 		img := &o.fleet.images[i]
+		if img.Origin == scenario.OriginAttacker {
+			continue
+		}
 		key := objectKey(img.Version)
 		object, err := o.cloud.PutObject(Epoch.Add(now), firmwareBucket, key, img.data)
 		if err != nil {
@@ -276,7 +343,7 @@ func (o *operator) uses(version string) (ids []string) {
 		}
 	}
 	for i := range o.sc.Attacks {
-		if o.sc.Attacks[i].Firmware == version {
+		if o.sc.Attacks[i].Firmware == version && o.sc.Attacks[i].Type == scenario.AttackDowngradeReplay {
 			ids = append(ids, attackID(&o.sc.Attacks[i]))
 		}
 	}
@@ -285,14 +352,17 @@ func (o *operator) uses(version string) (ids []string) {
 
 // profileOf is the signing profile of a firmware: that of its last key, or of the
 // first key there is.
-func (o *operator) profileOf(img *firmwareImage) string {
+func (o *operator) profileOf(img *firmwareImage) string { return o.keys[o.keyOf(img)] }
+
+// keyOf is the name of the key that signs a firmware.
+func (o *operator) keyOf(img *firmwareImage) string {
 	switch {
 	case len(img.Sign) > 0:
-		return o.keys[img.Sign[len(img.Sign)-1]]
+		return img.Sign[len(img.Sign)-1]
 	case len(o.sc.Keys) > 0:
-		return o.keys[o.sc.Keys[0].Name]
+		return o.sc.Keys[0].Name
 	}
-	return o.keys[defaultKey]
+	return defaultKey
 }
 
 func objectKey(version string) string { return "firmware-" + version + ".bin" }

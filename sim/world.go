@@ -231,6 +231,9 @@ func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogu
 			hooks.Memory = sh.memory
 		}
 		sh.factory = newFactory(w.fleet, store, catalogue, hooks)
+		if op := w.side.op; op != nil {
+			sh.factory.signer, sh.factory.trailer = op.publicKey(), op.trailer
+		}
 	}
 	done := make(chan error, len(w.shards))
 	for s, sh := range w.shards {
@@ -296,6 +299,37 @@ func (w *world) power(id int, on bool) {
 		kind = msgPowerOn
 	}
 	w.send(int32(id), msg{kind: kind})
+}
+
+// tamper lets an attack have its way with a device in hand.
+func (w *world) tamper(id, attack int) {
+	w.send(int32(id), msg{kind: msgTamper, gen: uint32(attack)})
+}
+
+// strikeBy puts an attack's fault in force at a device.
+func (w *world) strikeBy(id, attack int) {
+	w.send(int32(id), msg{kind: msgStrikeBy, gen: uint32(attack)})
+}
+
+// linger is called while the cloud's event runs.
+func (w *world) linger(until time.Duration) {
+	w.lastStrike = max(w.lastStrike, min(until, w.sc.Duration))
+}
+
+// dial and replies are an attacker's connection to the broker.
+func (w *world) dial() cloud.ConnID { return w.side.dial() }
+
+func (w *world) replies(conn cloud.ConnID) []protocol.Frame {
+	for _, o := range w.side.cloud.Outbox() {
+		if o.Conn == conn {
+			w.side.collect(&o)
+		} else {
+			w.side.held = append(w.side.held, o)
+		}
+	}
+	out := w.side.loot
+	w.side.loot = nil
+	return out
 }
 
 // events, wakeCloud, cut, restore and hangUp make the kernel an engine.

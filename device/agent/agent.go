@@ -19,6 +19,7 @@ type Config struct {
 	WithoutHTTP      bool   // it lacks HTTP
 	AllowDowngrade   bool   // skip the version check
 	Asserts          bool   // assertions are compiled in
+	AnySignature     bool   // the platform layer takes a file whatever its signature
 }
 
 // DefaultConfig returns the defaults of the profile's release: 4 KiB blocks with the library, 1 KiB in 2018.

@@ -30,6 +30,9 @@ type boot struct {
 // Flash commands and the time they take go through f, which may lose power in
 // any of them (flashmodel.PowerLost passes through).
 func Boot(f *flashmodel.Flash, fuse *efuse.EFuse, cfg Config, reset ResetReason) Verdict {
+	if cfg.SignedOnUpdate {
+		cfg.Image.Signature = nil
+	}
 	b := boot{flash: f, fuse: fuse, cfg: &cfg, reset: reset, since: f.Clock()}
 	b.mem = Memory(f, fuse, cfg.Image.Chip, bootGranularity)
 	b.v.Index, b.v.StartIndex, b.v.Record = IndexInvalid, IndexInvalid, -1

@@ -123,6 +123,9 @@ type Config struct {
 	// Image says what an app image must fulfil: chip, revision, signature.
 	// Its mode and secure version are set by Boot.
 	Image image.VerifyOptions
+	// SignedOnUpdate: only the application checks signatures, in esp_ota_end
+	// (CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT); the bootloader does not.
+	SignedOnUpdate bool
 
 	SkipValidate SkipMode // CONFIG_BOOTLOADER_SKIP_VALIDATE_...
 

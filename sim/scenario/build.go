@@ -293,6 +293,7 @@ func (b *builder) buildCloud() {
 			b.fail(f.Account.Node, "", "an account has twelve digits, got %q", f.Account.Value)
 		}
 	}
+	b.s.Cloud.Open = f.Policy.Value == "open"
 	b.buildQuotas(f.Quotas)
 	b.buildSwitches(f.Switches)
 	b.buildPrices(&f.Prices)

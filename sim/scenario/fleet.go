@@ -117,6 +117,7 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	if size, ok := flashSizes[f.Flash.Size.Value]; ok {
 		d.Flash.Size = size
 	}
+	d.CodeSigningOff = f.CodeSigning.Value == "off"
 	b.sdkconfig(&d, &f.Sdkconfig)
 	d.Otaconfig = otaconfig(&f.Otaconfig)
 	d.Reconnect = device.Glue{Base: f.Reconnect.Base.Value, Max: f.Reconnect.Max.Value, Attempts: int(f.Reconnect.Attempts.Value), Never: f.Reconnect.Never.Value}
@@ -144,6 +145,14 @@ func (b *builder) sdkconfig(d *Device, f *file.Sdkconfig) {
 		c.Rollback = f.Rollback.Value
 	}
 	c.AntiRollback = f.AntiRollback.Value
+	c.SecureBootV1, c.SignedApps = f.SecureBootV1.Value, f.SignedApps.Value
+	if (c.SecureBootV1 || c.SignedApps) && d.Target != "esp32" {
+		b.fail(f.SecureBootV1.Node, "secure boot V2 is not supported by this version", "secure boot V1 is of the esp32 only")
+		b.fail(f.SignedApps.Node, "", "apps signed for secure boot V1 are of the esp32 only")
+	}
+	if c.SecureBootV1 && c.SignedApps {
+		b.fail(f.SignedApps.Node, "", "CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT contradicts CONFIG_SECURE_BOOT_V1_ENABLED")
+	}
 	if f.SecVerBits.Node != nil {
 		if f.SecVerBits.Value > int64(c.SecVerBits) {
 			b.fail(f.SecVerBits.Node, "", "the %s has %d eFuse bits for the secure version", d.Target, c.SecVerBits)

@@ -142,6 +142,7 @@ type Device struct {
 	Firmware           string          // version at t = 0
 	Network            string          // name in Networks
 	Agent              string          // profile of the OTA agent
+	CodeSigningOff     bool            // the platform layer takes a file whatever its signature
 	AgentDefects       map[string]bool // behaviours that differ from the profile's, by name
 	EFuseSecureVersion uint32
 	Reconnect          device.Glue
@@ -173,6 +174,8 @@ type Sdkconfig struct {
 	SecVerBits           int    // CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD, 1..32 (esp32) or 1..16
 	PartitionTableOffset uint32 // CONFIG_PARTITION_TABLE_OFFSET
 	PartitionTableMD5    bool   // CONFIG_PARTITION_TABLE_MD5
+	SecureBootV1         bool   // CONFIG_SECURE_BOOT_V1_ENABLED
+	SignedApps           bool   // CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT
 }
 
 // Presence is one pattern of being awake, and the share of the devices that have it.
@@ -234,6 +237,7 @@ type Link struct {
 type Cloud struct {
 	Region   string
 	Account  string             // 12 digits
+	Open     bool               // devices' certificates may do everything
 	Quotas   string             // a profile, and NAME=VALUE for what differs, in the order of the file; see quota.Parse
 	Switches []string           // NAME=CHOICE; see cloud.ParseSwitches
 	Prices   map[string]float64 // US dollars by name of package cost, instead of its tables
@@ -433,29 +437,6 @@ type Select struct {
 	Things   []string
 	Networks []string // devices on one of these, too
 	Fraction uint64   // ppm, Million if the file says nothing
-}
-
-// Attack types.
-const (
-	AttackDowngradeReplay = "downgrade-replay" // offers an older, properly signed image by a job of its own
-	AttackTamperImage     = "tamper-image"     // changes bytes of an update's image in the bucket after it was signed
-)
-
-// Attack is what an attacker does with the capabilities they hold.
-type Attack struct {
-	Name     string
-	Type     string
-	Threat   string   // id of the threat catalogue, "" if none
-	Holds    []string // capabilities
-	Lacks    []string
-	Trigger           // at t = 0 if the file says nothing
-	Targets  []string // groups or things
-	Fraction uint64   // ppm of the targets
-	Firmware string   // downgrade-replay: the version that is offered
-	Update   string   // tamper-image: otaUpdateId of the update whose image is changed
-	Offset   uint32   // tamper-image: byte of the image
-	Xor      byte     // tamper-image: never 0
-	Pos      Pos
 }
 
 // Variant is the same scenario with some values changed and an expectation of its own.

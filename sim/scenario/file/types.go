@@ -143,6 +143,8 @@ type Device struct {
 	Firmware Label `json:"firmware"`
 	// Name of a network of this file, or a built-in one: home-wifi, ethernet, wifi-crowded, lte-cat1, lte-m, nb-iot, gprs, satellite-leo, satellite-geo.
 	Network String `json:"network"`
+	// required: the platform layer takes only files whose signature is good; off: it takes any.
+	CodeSigning String `json:"codeSigning" jsonschema:"enum=required,enum=off"`
 	// Release of the OTA agent: ideal (no known defect), ota-main, ota-v3.4.1, ota-b36db646, ota-v3.0.0 (the library), afr-v1.4.2 or afr-v1.4.0 (Amazon FreeRTOS 2018 with its demo, which never reconnects).
 	Agent String `json:"agent"`
 	// Behaviours of that release switched on or off one by one, by the names that otasim explain agents lists: {stickyProtocol: false} mends one known defect, {jobIDSplice: true} adds one. A group's own names win over those of fleet.defaults.
@@ -216,12 +218,12 @@ type Sdkconfig struct {
 	TableOffset Hex `json:"CONFIG_PARTITION_TABLE_OFFSET" jsonschema:"minimum=4096,maximum=1048576"`
 	// The partition table has an MD5 record.
 	TableMD5 Bool `json:"CONFIG_PARTITION_TABLE_MD5"`
-	// Secure boot, version 1.
-	SecureBootV1 Bool `json:"CONFIG_SECURE_BOOT_V1_ENABLED" later:"true"`
+	// Secure boot, version 1: the bootloader starts only what the OTA key has signed.
+	SecureBootV1 Bool `json:"CONFIG_SECURE_BOOT_V1_ENABLED"`
 	// Secure boot, version 2.
 	SecureBootV2 Bool `json:"CONFIG_SECURE_BOOT_V2_ENABLED" later:"true"`
-	// Signed apps without secure boot.
-	SignedApps Bool `json:"CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT" later:"true"`
+	// Signed apps without secure boot: the application checks an update in esp_ota_end, the bootloader checks nothing.
+	SignedApps Bool `json:"CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT"`
 	// Flash encryption.
 	FlashEncryption Bool `json:"CONFIG_SECURE_FLASH_ENC_ENABLED" later:"true"`
 	// eFuses kept in a flash partition.
@@ -302,6 +304,8 @@ type Cloud struct {
 	Account Label `json:"account"`
 	// aws-default refuses and throttles as AWS documents it, unlimited does not. A mapping of names of quotas to values changes aws-default: {jobs-data-writes: 50, connections: unlimited}. otasim explain quotas lists the names.
 	Quotas Quotas `json:"quotas"`
+	// The policy of devices' certificates: ota lets each reach its own topics only, open lets it do everything.
+	Policy String `json:"policy" jsonschema:"enum=ota,enum=open"`
 	// Readings of points on which AWS's documentation disagrees, by name of the switch: {notify-in-progress: yes}. otasim explain switches lists them.
 	Switches Map[Label] `json:"switches"`
 	// US dollars instead of the shipped prices: messages and connectivity per million, jobExecutions each, s3Get and s3Put per thousand, s3Egress per GiB.
@@ -667,8 +671,8 @@ type Attack struct {
 	Place *Node `json:"-"`
 	// Name, used in expressions: attacks["name"].committed.
 	Name String `json:"name" jsonschema:"required"`
-	// Kind of attack: downgrade-replay offers an older, properly signed image; tamper-image changes an image in the bucket after it was signed.
-	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=tamper-image,later=flash-write"`
+	// Kind of attack; docs/attacks.md says what each does and which capability it needs.
+	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write"`
 	// Id in the threat catalogue.
 	Threat String `json:"threat"`
 	// What the attacker has and has not.
@@ -678,14 +682,46 @@ type Attack struct {
 	Targets []String `json:"targets"`
 	// Share of the targets.
 	Fraction Share `json:"fraction"`
-	// downgrade-replay: the version that is offered.
+	// The version that is offered, put in place or written.
 	Image Label `json:"image"`
-	// tamper-image: the update whose image is changed.
+	// Whose signature goes with it: original (of the update that is changed), matching (its own, from when it was released), none, attacker (by a key of theirs), stolen (by the real key; needs signing_key).
+	Signature String `json:"signature" jsonschema:"enum=original,enum=matching,enum=none,enum=attacker,enum=stolen"`
+	// The update that is attacked: an otaUpdateId.
 	Update String `json:"update"`
-	// tamper-image: place of the byte in the image.
+	// tamper-image, flash-write: place of the byte in the image or partition.
 	Offset Hex `json:"offset"`
-	// tamper-image: what the byte is xored with.
+	// tamper-image, flash-write, forge-blocks: what the byte is xored with.
 	Xor Hex `json:"xor" jsonschema:"minimum=1,maximum=255"`
+	// edit-document, inject-document: keys of the job document and what they become: filesize, filepath, fileid, certfile, sig-sha256-ecdsa, fileType, streamname, protocols; null removes a key.
+	Edit Map[Any] `json:"edit"`
+	// forge-blocks: what happens to a block: flip (a byte changes), mix-up (it claims to be its neighbour), swap-file (it claims to be of another file).
+	Forge String `json:"forge" jsonschema:"enum=flip,enum=mix-up,enum=swap-file"`
+	// suppress: what is dropped; who has only the network cannot tell messages apart.
+	Traffic String `json:"traffic" jsonschema:"enum=all,enum=notify,enum=jobs,enum=blocks,enum=reports"`
+	// How long it lasts; to the end if absent.
+	For Duration `json:"for"`
+	// slow: speed that is left.
+	Rate Rate `json:"rate"`
+	// wrong-time: the device's clock is set forward by so much,
+	Ahead Duration `json:"ahead"`
+	// or back.
+	Behind Duration `json:"behind"`
+	// cancel-job, delete-job: also executions that are IN_PROGRESS.
+	Force Bool `json:"force"`
+	// job-spam, takeover: how often.
+	Count Int `json:"count" jsonschema:"minimum=1,maximum=1000"`
+	// job-spam, takeover: time between two.
+	Every Duration `json:"every"`
+	// cross-thing, takeover: the thing whose credentials the attacker has; its own certificate if absent: that of the target.
+	As String `json:"as"`
+	// cross-thing: the status that is reported in the name of the targets.
+	Report String `json:"report" jsonschema:"enum=SUCCEEDED,enum=FAILED,enum=REJECTED"`
+	// group-poisoning: the group that the targets join.
+	Group String `json:"group"`
+	// flash-write: the partition by its label, or running, passive.
+	Partition String `json:"partition"`
+	// flash-write: what is written: image (needs image), erase, flip (needs offset), select (otadata chooses the passive slot), forget (otadata is erased), signer (the certificate in NVS becomes the attacker's).
+	Write String `json:"write" jsonschema:"enum=image,enum=erase,enum=flip,enum=select,enum=forget,enum=signer"`
 }
 
 // Actor is an attacker's capabilities: network, bucket, broker, operator, signing_key, device_credentials, flash, time, or an action such as s3:PutObject.
