@@ -231,7 +231,6 @@ func TestInvalidRequests(t *testing.T) {
 		"rate": func(r *ota.CreateRequest) {
 			r.AWSJobExecutionsRolloutConfig = &jobs.RolloutConfig{MaximumPerMinute: 1001}
 		},
-		"no signing":    func(r *ota.CreateRequest) { r.Files[0].CodeSigning = nil },
 		"two signings":  func(r *ota.CreateRequest) { r.Files[0].CodeSigning.AWSSignerJobID = "x" },
 		"no location":   func(r *ota.CreateRequest) { r.Files[0].FileLocation = nil },
 		"file type":     func(r *ota.CreateRequest) { r.Files[0].FileType = 256 },
