@@ -581,3 +581,43 @@ func FuzzReceive(f *testing.F) {
 		w.pass(time.Second)
 	})
 }
+
+// Billed and free packets, as the pricing page lists them.
+func TestMetering(t *testing.T) {
+	w := newWorld(t, unlimited)
+	openPolicy(w)
+	w.thing("meter", "open")
+	metered := func() uint64 { return w.c.Stats(w.now).Metered }
+	long := strings.Repeat("x", 12_000)
+	k := w.connect("meter", func(p *protocol.Packet) {
+		p.Will, p.WillTopic, p.WillPayload = true, "last", []byte(long)
+	})
+	require.EqualValues(t, 3, metered(), "CONNECT with a will of 12,004 bytes")
+	for _, c := range []struct {
+		what string
+		do   func()
+		want uint64
+	}{
+		{"SUBSCRIBE; SUBACK is free", func() { k.subscribe("a", "b") }, 1},
+		{"PINGREQ and PINGRESP", func() { k.send(&protocol.Packet{Type: protocol.Pingreq}) }, 0},
+		{"PUBLISH to nobody", func() { k.publish("nobody", "x") }, 1},
+		{"PUBLISH in and out, PUBACKs of the service", func() { k.publish("a", "x") }, 2},
+		{"PUBACK of the client", func() { k.send(&protocol.Packet{Type: protocol.Puback, PacketID: 1}) }, 1},
+		{"5,120 bytes of topic and payload", func() { k.publish("nobody", long[:5120-6]) }, 1},
+		{"one more", func() { k.publish("nobody", long[:5120-5]) }, 2},
+		{"12,000 bytes in and out", func() { k.publish("b", long) }, 6},
+		{"a retained PUBLISH", func() {
+			k.send(&protocol.Packet{Type: protocol.Publish, Topic: "nobody", Payload: []byte("x"), Retain: true})
+		}, 2},
+		{"UNSUBSCRIBE", func() {
+			k.send(&protocol.Packet{Type: protocol.Unsubscribe, PacketID: 9, Filters: []protocol.Filter{{Topic: "a"}}})
+		}, 0},
+		{"DISCONNECT", func() { k.send(&protocol.Packet{Type: protocol.Disconnect}) }, 0},
+	} {
+		before := metered()
+		c.do()
+		w.pump()
+		require.Equal(t, c.want, metered()-before, c.what)
+		k.take()
+	}
+}

@@ -69,7 +69,9 @@ func note(m map[string]int, why string) {
 func (b *logbook) said(u *unit, op *device.NetOp, now time.Duration) {
 	b.in.Add(1)
 	if op.Kind != device.OpPublish {
-		b.metered.Add(1)
+		if op.Kind == device.OpConnect || op.Kind == device.OpSubscribe {
+			b.metered.Add(1)
+		}
 		return
 	}
 	b.metered.Add(rules.Metered(len(op.Topic) + len(op.Payload)))

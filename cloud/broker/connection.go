@@ -155,7 +155,7 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 		return
 	}
 	c.principal.ClientID = p.ClientID
-	b.stats.Metered++
+	b.stats.Metered += rules.Metered(len(p.WillTopic) + len(p.WillPayload))
 	if code := b.Admit(time.Unix(0, now).UTC(), c.principal); code != rules.Accepted {
 		b.stats.Refused++
 		b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Connack, ReturnCode: code}))
@@ -376,7 +376,6 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 }
 
 func (b *Broker) unsubscribe(now int64, c *connection, p *protocol.Packet) {
-	b.stats.Metered++
 	if !b.subscribes.Allow(now) {
 		b.stats.Throttled++
 	}

@@ -231,6 +231,7 @@ func (b *Broker) retain(p registry.Principal, topic string, payload []byte, qos 
 		b.stats.Throttled++
 		return
 	}
+	b.stats.Metered += rules.Metered(len(topic) + len(payload)) // besides the publish
 	b.retained[topic] = retained{payload, qos}
 }
 

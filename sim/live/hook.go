@@ -284,10 +284,11 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			h.b.refuse(cl, p, rules.ClientError, rules.ReasonQoS)
 			return pk, packets.ErrRejectPacket
 		}
-	case packets.Connect, packets.Subscribe:
+	case packets.Connect:
+		h.b.metered.Add(rules.Metered(len(pk.Connect.WillTopic) + len(pk.Connect.WillPayload)))
+	case packets.Subscribe:
 		h.b.metered.Add(1)
 	case packets.Unsubscribe:
-		h.b.metered.Add(1)
 		if !h.b.limits.allow(&h.b.limits.subscribes, h.b.now()) {
 			h.b.dropped.Add(1)
 		}

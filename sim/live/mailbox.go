@@ -508,6 +508,7 @@ func (b *Broker) keepRetained(m Message) {
 		}
 		return
 	}
+	b.metered.Add(rules.Metered(len(m.Topic) + len(m.Payload)))
 	b.retained[m.Topic] = m
 	if b.journal != nil {
 		b.journal.Retained(m.Topic, &m)

@@ -180,7 +180,11 @@ func provisioning(topic string) (template, rest string, ok bool) {
 }
 
 // Metered is the number of messages that a message of n bytes (topic and
-// payload) is billed as.
+// payload) is billed as, at least one. Billed are CONNECT (with the bytes of its
+// will), SUBSCRIBE, PUBACKs of clients, PUBLISH in both directions, and once more
+// what is retained or stored for an absent client; free are CONNACK, SUBACK,
+// PUBACKs of the service, UNSUBSCRIBE and its answer, DISCONNECT and pings
+// (AWS IoT Core pricing, page "additional metering details").
 func Metered(n int) uint64 {
 	if n <= meteredUnit {
 		return 1
