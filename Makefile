@@ -10,11 +10,11 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live fuzz coverage-totals check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live fuzz mutants explore-long coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | fuzz [FUZZTIME=5s] | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | fuzz [FUZZTIME=5s] | mutants | explore-long | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -92,6 +92,14 @@ coverage-totals:
 	@line=$$(awk -F'|' '/^\|/ { if ($$3 ~ /^ *exact/) e++; else if ($$3 ~ /^ *partial/) p++; else if ($$3 ~ /^ *absent/) a++ } \
 		END { printf "Rows: %d exact, %d partial, %d absent.", e, p, a }' docs/aws-coverage.md); \
 	sed -i.old "s/^Rows: .*/$$line/" docs/aws-coverage.md && rm docs/aws-coverage.md.old && echo "$$line"
+
+# Every planted defect of device/defect and cloud/defect: which checker notices, after how many cases.
+mutants:
+	$(GO) run ./sim/explore/cmd/mutants
+
+# A million explored cases of the correct system.
+explore-long:
+	OTASIM_LONG=1 $(GO) test -v -timeout 6h -run TestMillion ./sim/explore
 
 # Complete sweeps that take too long for every push.
 check-long:

@@ -28,6 +28,7 @@ import (
 	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/broker"
 	"github.com/otasim/otasim/cloud/bucket"
+	"github.com/otasim/otasim/cloud/defect"
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
@@ -69,6 +70,7 @@ type Config struct {
 	// Otherwise they apply from StartMetering on, so that a fleet can be set up.
 	Metered  bool
 	Switches Switches
+	Defects  defect.Set // planted, to test checkers
 	// External says that a real broker carries the messages: notifications go
 	// to Deliveries instead of to the virtual connections.
 	External bool
@@ -177,11 +179,12 @@ func New(cfg Config) (*Cloud, error) {
 		Waited: c.bucket.Waited})
 	c.bucket.Limit(cfg.Quotas[quota.S3Puts], cfg.Quotas[quota.S3Gets])
 	c.streams = streams.New(c.realm, objects, cfg.Switches.Streams)
+	c.streams.Plant(cfg.Defects)
 	c.streams.Limit(int(cfg.Quotas[quota.Streams]), int(cfg.Quotas[quota.FilesPerStream]))
 	c.jobs = jobs.New(jobs.Config{Realm: c.realm, Seed: seed.Sub("jobs"), Directory: c.registry, Switches: cfg.Switches.Jobs, Agenda: &c.agenda,
-		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign, Ended: cfg.Ended, Limits: jobLimits(cfg.Quotas)})
+		Listening: c.listening, DeletionTime: cfg.DeletionTime, Document: objects.document, Presign: cfg.Presign, Ended: cfg.Ended, Limits: jobLimits(cfg.Quotas), Defects: cfg.Defects})
 	c.ota = ota.New(ota.Config{Realm: c.realm, Seed: seed.Sub("ota"), Agenda: &c.agenda, Signer: c.signer, Streams: c.streams, Jobs: c.jobs,
-		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault})
+		Objects: objects, Switches: cfg.Switches.OTA, StepTime: cfg.StepTime, Fault: cfg.Fault, Defects: cfg.Defects})
 	c.broker = broker.New(broker.Config{Agenda: &c.agenda, Registry: c.registry, Authority: c.pki, Chain: c.chain, Services: services{c},
 		Limits: cfg.Quotas, Switches: cfg.Switches.Broker, Epoch: cfg.Epoch})
 	return c, nil

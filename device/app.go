@@ -6,6 +6,7 @@ import (
 
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 )
 
@@ -336,6 +337,10 @@ func (d *Device) verdict() {
 			r.phase = PhaseIdle
 		}
 	case firmware.Fail:
+		if d.boot.Defects.Has(defect.RejectIgnored) {
+			r.agent.SetImageState(d, agent.ImageAccepted)
+			return
+		}
 		d.log('E', "app", "self test failed")
 		r.agent.SetImageState(d, agent.ImageRejected)
 		d.restart(bootloader.SoftwareCPU, d.model.ResetDelay)

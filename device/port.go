@@ -7,6 +7,7 @@ import (
 
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel/partition"
 )
 
@@ -196,6 +197,9 @@ func (d *Device) ActivateImage(*agent.File) agent.PALStatus {
 		r.phase = PhaseOtadata
 		d.point(PointOtadataProgram, 0)
 	})
+	if r.pal.Defects.Has(defect.NeverRestarts) {
+		return 0
+	}
 	d.log('I', "ota_pal", "restarting into %s", r.pal.Slot().Label)
 	d.restart(bootloader.SoftwareCPU, d.model.ResetDelay)
 	return 0

@@ -6,6 +6,7 @@ import (
 
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/device/otaops"
 	"github.com/otasim/otasim/device/pal"
@@ -185,9 +186,12 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 	}
 	d.point(PointStarted, v.Index)
 	d.flash.Advance(d.model.AppStart)
-	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows, AnySignature: d.builds[0].AnySignature,
+	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows, AnySignature: d.builds[0].AnySignature, Defects: d.boot.Defects,
 		Costs: pal.Costs{HashRate: d.model.HashRate, Verify: d.model.Verify}}
 	r.running.Trial = r.pal.State() == agent.PlatformPendingCommit
+	if r.running.Trial && d.boot.Defects.Has(defect.ConfirmBeforeTest) {
+		r.pal.SetState(agent.ImageAccepted)
+	}
 	d.log('I', "app", "%s version %s in %s", "firmware", r.running.Version, v.Part.Label)
 	if !d.loadIdentity() {
 		d.log('E', "app", "no device identity in NVS")

@@ -8,6 +8,7 @@ import (
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/bootloader"
+	planted "github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/efuse"
@@ -40,6 +41,7 @@ type factory struct {
 	hooks     *device.Hooks
 	catalogue *firmware.Catalogue
 	lines     map[lineKey]*line
+	defects   planted.Set // planted, to test checkers
 
 	// For secure boot: the public key in PEM, and what it has signed.
 	signer  []byte
@@ -115,7 +117,7 @@ func (m *factory) line(t *thing) (*line, error) {
 	template := flashmodel.New(m.store, chip)
 	boot := bootloader.Config{Kind: bootloaderKinds[c.Bootloader], Rollback: c.Sdkconfig.Rollback, AntiRollback: c.Sdkconfig.AntiRollback,
 		SecVerBits: c.Sdkconfig.SecVerBits, TableOffset: g.tableOffset, TableWithoutMD5: !c.Sdkconfig.PartitionTableMD5,
-		ImageOffset: target.BootloaderOffset, Image: image.VerifyOptions{Chip: target, Revision: 300}}
+		ImageOffset: target.BootloaderOffset, Image: image.VerifyOptions{Chip: target, Revision: 300}, Defects: m.defects}
 
 	var block []byte // behind the application
 	if c.Sdkconfig.SecureBootV1 || c.Sdkconfig.SignedApps {
@@ -171,7 +173,9 @@ func (m *factory) line(t *thing) (*line, error) {
 	if e := l.fuse.BurnSecureVersion(burnt, max(c.Sdkconfig.SecVerBits, 1)); e != 0 {
 		return nil, fmt.Errorf("eFuse secure version %d: %v", burnt, e)
 	}
-	l.first = device.New(device.Config{Thing: t.name, Model: model, Flash: template, EFuse: l.fuse, Bootloader: boot, Agent: agentConfig(c),
+	build := agentConfig(c)
+	build.Defects = m.defects
+	l.first = device.New(device.Config{Thing: t.name, Model: model, Flash: template, EFuse: l.fuse, Bootloader: boot, Agent: build,
 		Catalogue: m.catalogue, Hooks: m.hooks, Glue: c.Reconnect})
 	return l, nil
 }

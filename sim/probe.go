@@ -4,17 +4,45 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	clouddefect "github.com/otasim/otasim/cloud/defect"
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
+	planted "github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
+
+// Defects are the wrong variants planted in a run, to test checkers.
+type Defects struct {
+	Device planted.Set
+	Cloud  clouddefect.Set
+}
+
+// ParseDefects reads names separated by commas.
+func ParseDefects(names string) (d Defects, err error) {
+	for name := range strings.SplitSeq(names, ",") {
+		if strings.TrimSpace(name) == "" {
+			continue
+		}
+		if one, err := planted.Parse(name); err == nil {
+			d.Device |= one
+			continue
+		}
+		one, err := clouddefect.Parse(name)
+		if err != nil {
+			return d, err
+		}
+		d.Cloud |= one
+	}
+	return d, nil
+}
 
 // Probe takes part in a run: it sees every step of every device and every frame,
 // and may take power away and meddle with frames. What it decides must follow

@@ -36,6 +36,8 @@ type Options struct {
 
 	// Probe takes part in the run, nil: nobody does. Only in virtual time, with one worker.
 	Probe Probe
+	// Defects are planted in devices and cloud, to test checkers.
+	Defects Defects
 
 	kept   *kept // of earlier runs of the same scenario, nil: nothing
 	direct bool  // step devices without goroutines (tests)

@@ -154,6 +154,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	}
 	s3 := s3Options(sc.Cloud.Region, w.seed)
 	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
+		c.Defects = opt.Defects.Cloud
 		c.Presign = api.Presigner("https://"+s3Host(s3.Region), s3)
 	}); err != nil {
 		return nil, err
@@ -234,6 +235,7 @@ func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogu
 		if op := w.side.op; op != nil {
 			sh.factory.signer, sh.factory.trailer = op.publicKey(), op.trailer
 		}
+		sh.factory.defects = w.opt.Defects.Device
 	}
 	done := make(chan error, len(w.shards))
 	for s, sh := range w.shards {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // Codes of rejected data plane requests.
@@ -148,11 +149,11 @@ func (s *Service) update(now int64, thing, jobID string, u update) (*execution, 
 	if derr != nil {
 		return nil, derr
 	}
-	if u.expected != nil && *u.expected != e.version {
+	if u.expected != nil && *u.expected != e.version && !s.cfg.Defects.Has(defect.ExpectedVersionIgnored) {
 		return nil, &DataError{Code: VersionMismatch, State: e.state(),
 			Message: fmt.Sprintf("The expected version %d does not match the version %d of the job execution.", *u.expected, e.version)}
 	}
-	if e.status.Terminal() || u.status == Rejected && e.status == InProgress && s.cfg.Switches.RefuseLateRejected {
+	if e.status.Terminal() && !s.cfg.Defects.Has(defect.TerminalReopens) || u.status == Rejected && e.status == InProgress && s.cfg.Switches.RefuseLateRejected {
 		return nil, &DataError{Code: InvalidStateTransition, State: e.state(),
 			Message: fmt.Sprintf("A job execution cannot go from %s to %s.", e.status, u.status)}
 	}

@@ -51,5 +51,5 @@ func TestImports(t *testing.T) {
 		all = append(all, name)
 	}
 	slices.Sort(all)
-	require.Equal(t, []string{"cloud/agenda", "cloud/aws"}, all)
+	require.Equal(t, []string{"cloud/agenda", "cloud/aws", "cloud/defect"}, all)
 }

@@ -6,10 +6,14 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud/agenda"
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // job is one job with everything that counts for it.
 type job struct {
+	newest    bool // planted defects
+	miscounts bool
+
 	req     CreateJobRequest // as created, with later UpdateJob changes
 	id      string
 	wire    []byte // the document as compact JSON
@@ -127,7 +131,9 @@ func (j *job) aborts(onNotified bool) bool {
 	}
 	for _, c := range j.req.AbortConfig.CriteriaList {
 		bad := j.ended[Failed] + j.ended[Rejected] + j.ended[TimedOut]
-		if s, ok := ParseStatus(c.FailureType); ok {
+		if j.miscounts {
+			bad = j.ended[Succeeded]
+		} else if s, ok := ParseStatus(c.FailureType); ok {
 			bad = j.ended[s]
 		}
 		base := finished
@@ -154,7 +160,8 @@ func (s *Service) settle(now int64, j *job, how Status) {
 			s.agenda.Plan(&j.entry, j.rate.due)
 		}
 	}
-	if how.Terminal() && j.aborts(s.cfg.Switches.AbortOnNotified) {
+	j.miscounts = s.cfg.Defects.Has(defect.AbortCountsWrong)
+	if how.Terminal() && !s.cfg.Defects.Has(defect.AbortIgnored) && j.aborts(s.cfg.Switches.AbortOnNotified) {
 		j.reason, j.comment = "ABORT_CRITERIA_MET", "The job was canceled because an abort criterion was met."
 		s.cancel(now, j, false)
 		return
@@ -165,7 +172,7 @@ func (s *Service) settle(now int64, j *job, how Status) {
 // complete ends a job that has nothing left to do: a SNAPSHOT that is rolled
 // out, a CONTINUOUS whose end has come.
 func (s *Service) complete(now int64, j *job) {
-	if !j.live() || j.rolling() || j.open > 0 {
+	if !j.live() || j.rolling() || j.open > 0 || s.cfg.Defects.Has(defect.NeverCompletes) {
 		return
 	}
 	x := j.schedule
@@ -200,6 +207,9 @@ func (s *Service) cancel(now int64, j *job, force bool) {
 // cancelExecutions ends what is QUEUED, with force what is IN_PROGRESS too.
 func (s *Service) cancelExecutions(now int64, j *job, force bool) {
 	for _, e := range j.executions {
+		if s.cfg.Defects.Has(defect.CancelForgets) {
+			break
+		}
 		if e.gone || e.status.Terminal() || e.status == InProgress && !force {
 			continue
 		}
@@ -210,7 +220,7 @@ func (s *Service) cancelExecutions(now int64, j *job, force bool) {
 
 // rollout gives executions to the things whose turn it is.
 func (s *Service) rollout(now int64, j *job) {
-	for j.rolling() && j.rate.due <= now {
+	for j.rolling() && (j.rate.due <= now || s.cfg.Defects.Has(defect.RateIgnored)) {
 		name := j.queue[j.next]
 		j.queue[j.next] = ""
 		j.next++

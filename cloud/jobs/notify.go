@@ -1,6 +1,10 @@
 package jobs
 
-import "time"
+import (
+	"time"
+
+	"github.com/otasim/otasim/cloud/defect"
+)
 
 // NotifyKind tells the two notifications of a thing apart.
 type NotifyKind uint8
@@ -45,7 +49,7 @@ func (s *Service) announce(now int64, t *thing, head *execution, changed bool) {
 	if changed && s.listening(t, Notify) {
 		s.notes = append(s.notes, Notification{t.name, Notify, s.appendList(nil, now, t)})
 	}
-	if t.head() != head && s.listening(t, NotifyNext) {
+	if t.head() != head && !s.cfg.Defects.Has(defect.NotifyNextLost) && s.listening(t, NotifyNext) {
 		s.notes = append(s.notes, Notification{t.name, NotifyNext, s.appendNext(nil, now, t)})
 	}
 }

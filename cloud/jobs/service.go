@@ -44,6 +44,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/agenda"
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // Directory tells the service which things exist and who is in which group.
@@ -95,8 +96,9 @@ type Config struct {
 	// DeletionTime is how long a job stays DELETION_IN_PROGRESS.
 	DeletionTime time.Duration
 	// Ended is told when an execution reaches a terminal status; nil: nobody is.
-	Ended  func(thing, job string, number int64, status Status)
-	Limits Limits
+	Ended   func(thing, job string, number int64, status Status)
+	Limits  Limits
+	Defects defect.Set // planted, to test checkers
 }
 
 // Limits bound what an account may have; 0 is no bound.
@@ -195,6 +197,11 @@ func (t *thing) head() *execution {
 
 func (t *thing) insert(e *execution) {
 	t.pending = append(t.pending, e)
+	if e.job.newest && e.status == Queued {
+		copy(t.pending[1:], t.pending)
+		t.pending[0] = e
+		return
+	}
 	for i := len(t.pending) - 1; i > 0 && before(e, t.pending[i-1]); i-- {
 		t.pending[i], t.pending[i-1] = t.pending[i-1], t.pending[i]
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // SignatureKey is the member of the job document that carries a signature of
@@ -39,7 +41,11 @@ func (s *Service) document(u *update) (string, error) {
 	}
 	for i := range u.files {
 		r, f := &u.files[i], &u.req.Files[i]
-		out := file{FilePath: f.FileName, FileSize: r.size, FileID: r.fileID, CertFile: r.certfile, FileType: f.FileType}
+		size := r.size
+		if s.cfg.Defects.Has(defect.WrongSize) {
+			size -= min(size, 4096)
+		}
+		out := file{FilePath: f.FileName, FileSize: size, FileID: r.fileID, CertFile: r.certfile, FileType: f.FileType}
 		if slices.Contains(u.req.Protocols, "HTTP") {
 			out.DataURL = "${aws:iot:s3-presigned-url:https://s3." + s.cfg.Realm.Region + ".amazonaws.com/" + r.object.Bucket + "/" + r.object.Key + "}"
 			out.AuthScheme = "aws.s3.presigned"

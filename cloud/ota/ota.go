@@ -23,6 +23,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/agenda"
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/defect"
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
@@ -59,6 +60,7 @@ type Switches struct {
 
 // Config is what a Service is made of; all but Fault is required.
 type Config struct {
+	Defects  defect.Set // planted, to test checkers
 	Realm    aws.Realm
 	Seed     aws.Seed
 	Agenda   *agenda.Agenda

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // Codes of rejected requests.
@@ -310,7 +312,7 @@ func (s *Service) get(out []Reply, id string, r *request, js bool) []Reply {
 		out = append(out, Reply{Topic: topic, Payload: s.message(c, r.token, int(*r.file), size, block, js)})
 		return true
 	}
-	if r.bitmap == nil {
+	if r.bitmap == nil || s.defects.Has(defect.BitmapIgnored) {
 		for block := first; block < blocks && add(block); block++ {
 		}
 		return out
@@ -337,6 +339,9 @@ func (s *Service) message(c *content, token string, file, size, block int, js bo
 		return m
 	}
 	data := c.data[block*size : min((block+1)*size, len(c.data))]
+	if s.defects.Has(defect.ShortBlock) {
+		data = data[:len(data)-1]
+	}
 	var m []byte
 	if js {
 		m = append(make([]byte, 0, 96+base64.StdEncoding.EncodedLen(len(data))), '{')

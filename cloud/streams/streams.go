@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/cloud/aws"
+	"github.com/otasim/otasim/cloud/defect"
 )
 
 // Limits of file delivery that no account can raise.
@@ -124,7 +125,11 @@ type Service struct {
 	probe    func(Location) error
 	limit    int // streams, 0 = none
 	perEach  int // files of one, 0 = none
+	defects  defect.Set
 }
+
+// Plant plants defects, to test checkers.
+func (s *Service) Plant(d defect.Set) { s.defects = d }
 
 // New returns a service without streams.
 func New(realm aws.Realm, source Source, sw Switches) *Service {

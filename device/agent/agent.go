@@ -1,25 +1,28 @@
 package agent
 
+import "github.com/otasim/otasim/device/defect"
+
 // Config is what a build of the agent fixes. It is shared by devices and never changed. The fields are the library's
 // otaconfig values.
 type Config struct {
 	Profile          *Profile
-	Log2Block        uint8  // block size 2^n bytes, 8 to 14
-	BlocksPerRequest uint32 // "n" of a stream request
-	RequestMs        uint32 // idle time before a request is repeated
-	SelfTestMs       uint32 // self-test guard
-	MomentumLimit    uint32 // unanswered requests before the job is given up
-	StatusEvery      uint32 // blocks between two progress statuses
-	QueueLength      int    // event queue
-	DataBuffers      int    // for received messages, from their arrival until they are processed; 0 = BlocksPerRequest+1
-	HeapBuffers      bool   // the application supplies no buffers
-	BitmapBuffer     int    // bytes of the application's bitmap buffer
-	PrimaryHTTP      bool   // HTTP is preferred when a job offers both protocols
-	WithoutMQTT      bool   // configENABLED_DATA_PROTOCOLS lacks MQTT, or
-	WithoutHTTP      bool   // it lacks HTTP
-	AllowDowngrade   bool   // skip the version check
-	Asserts          bool   // assertions are compiled in
-	AnySignature     bool   // the platform layer takes a file whatever its signature
+	Log2Block        uint8      // block size 2^n bytes, 8 to 14
+	BlocksPerRequest uint32     // "n" of a stream request
+	RequestMs        uint32     // idle time before a request is repeated
+	SelfTestMs       uint32     // self-test guard
+	MomentumLimit    uint32     // unanswered requests before the job is given up
+	StatusEvery      uint32     // blocks between two progress statuses
+	QueueLength      int        // event queue
+	DataBuffers      int        // for received messages, from their arrival until they are processed; 0 = BlocksPerRequest+1
+	HeapBuffers      bool       // the application supplies no buffers
+	BitmapBuffer     int        // bytes of the application's bitmap buffer
+	PrimaryHTTP      bool       // HTTP is preferred when a job offers both protocols
+	WithoutMQTT      bool       // configENABLED_DATA_PROTOCOLS lacks MQTT, or
+	WithoutHTTP      bool       // it lacks HTTP
+	AllowDowngrade   bool       // skip the version check
+	Asserts          bool       // assertions are compiled in
+	AnySignature     bool       // the platform layer takes a file whatever its signature
+	Defects          defect.Set // planted, to test checkers
 }
 
 // DefaultConfig returns the defaults of the profile's release: 4 KiB blocks with the library, 1 KiB in 2018.
@@ -277,6 +280,9 @@ func (a *Agent) Expired(p Port, t Timer) {
 		p.ResetDevice(&a.file)
 		return
 	}
+	if a.cfg.Defects.Has(defect.NeverAsksAgain) {
+		return
+	}
 	if !a.Signal(p, RequestTimer, nil) && !a.cfg.Profile.QueueLosesTimer && !a.cfg.Profile.Task2018 && a.state != Stopped {
 		p.StartTimer(TimerRequest, a.cfg.RequestMs)
 	}
@@ -315,6 +321,9 @@ func (a *Agent) ResumeAgent(p Port) Err {
 		if a.cfg.Profile.ResumeArmsEarly {
 			p.StartTimer(TimerRequest, a.cfg.RequestMs)
 		}
+	}
+	if a.cfg.Defects.Has(defect.ForgetsOnReconnect) {
+		return ErrNone
 	}
 	if !a.Signal(p, Resume, nil) {
 		return ErrSignalEventFailed

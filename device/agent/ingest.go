@@ -1,5 +1,7 @@
 package agent
 
+import "github.com/otasim/otasim/device/defect"
+
 // Results of taking in one block.
 type ingestResult int32
 
@@ -135,7 +137,14 @@ func (a *Agent) ingest(p Port, m message) (ingestResult, PALStatus) {
 		return ingestBlockOutOfRange, status
 	}
 	if int(index/8) >= len(f.bitmap) || f.bitmap[index/8]&(1<<(index%8)) == 0 {
-		return ingestDuplicate, status
+		if !a.cfg.Defects.Has(defect.DuplicateCounts) || f.Remaining == 1 {
+			return ingestDuplicate, status
+		}
+	}
+	if index == last && a.cfg.Defects.Has(defect.LastBlockShifted) && index > 0 {
+		p.WriteBlock(f, index<<a.cfg.Log2Block-16, payload)
+		payload = nil
+		size = 0
 	}
 	written := p.WriteBlock(f, index<<a.cfg.Log2Block, payload)
 	if written != int(size) && (!a.cfg.Profile.WriteAnyResult || written < 0) {
@@ -143,6 +152,9 @@ func (a *Agent) ingest(p Port, m message) (ingestResult, PALStatus) {
 	}
 	f.bitmap[index/8] &^= 1 << (index % 8)
 	f.Remaining--
+	if a.cfg.Defects.Has(defect.VerifyBeforeLast) && f.Remaining == 1 {
+		f.Remaining = 0
+	}
 	if f.Remaining > 0 {
 		if a.cfg.Asserts && a.cfg.Profile.ShortBlockAsserts && size != blockSize {
 			a.Crash = "assertion failed: a short block before the last one"

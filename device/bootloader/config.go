@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/partition"
 )
@@ -137,6 +138,8 @@ type Config struct {
 	TrialWatchdog time.Duration // 0 is the kind's own: 90 s AFR2022, 60 s AFR2018
 	StartTime     time.Duration // from reset until the partition table is read
 	ReadRate      uint32        // bytes of an image that are read and hashed a second; 0 takes no time
+
+	Defects defect.Set // planted, to test checkers; also those of the application's esp_ota_ops
 
 	VectorSlicing bool // leave the chip's command slicing alone (reference vectors)
 	KeepLog       bool // fill Verdict.Log

@@ -3,6 +3,7 @@ package bootloader
 import (
 	"time"
 
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/otadata"
 )
@@ -37,6 +38,10 @@ func (b *boot) firstBootable(start int) (int, bool) {
 	for i := start; i >= IndexFactory; i-- {
 		if b.tryLogged(i) {
 			return i, true
+		}
+		if b.at(i).Size != 0 && b.cfg.Defects.Has(defect.NoFallback) {
+			b.fail("no bootable app")
+			return IndexInvalid, false
 		}
 	}
 	for i := start + 1; i < b.slots.AppCount; i++ {
@@ -94,7 +99,10 @@ func (b *boot) options() image.VerifyOptions {
 	if b.cfg.SkipValidate == SkipAlways || (b.cfg.SkipValidate == SkipOnPowerOn && b.reset == PowerOn) {
 		opt.Mode = image.BootLoadUnchecked
 	}
-	opt.AntiRollback = b.cfg.antiRollback()
+	if b.cfg.Defects.Has(defect.ImageUnchecked) {
+		opt.Mode = image.BootLoadUnchecked
+	}
+	opt.AntiRollback = b.cfg.antiRollback() && !b.cfg.Defects.Has(defect.VersionIgnored)
 	if opt.AntiRollback {
 		opt.SecureVersion = b.fuse.SecureVersion(b.cfg.secVerBits())
 	}

@@ -1,6 +1,7 @@
 package bootloader
 
 import (
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/otadata"
 	"github.com/otasim/otasim/flashmodel/partition"
@@ -41,6 +42,9 @@ func (b *boot) selectStock() (index int, ok bool) {
 		}
 		active = otadata.Active(b.records)
 	}
+	if b.cfg.Defects.Has(defect.LowestSequence) && b.records[0].Usable() && b.records[1].Usable() {
+		active = 1 - active
+	}
 	b.v.Record = active
 	if active < 0 {
 		b.logTorn()
@@ -57,7 +61,7 @@ func (b *boot) selectStock() (index int, ok bool) {
 // abortPending marks every record whose trial boot is over, good CRC or not.
 func (b *boot) abortPending() {
 	for i, e := range b.records {
-		if e.State == otadata.PendingVerify {
+		if e.State == otadata.PendingVerify && !b.cfg.Defects.Has(defect.TrialNotEnded) {
 			e.State = otadata.Aborted
 			b.writeRecord(i, e)
 		}
@@ -109,6 +113,15 @@ func (b *boot) follow(active int, n uint32) {
 	afr := b.cfg.Kind == AFR2022
 	switch e := b.records[active]; e.State {
 	case otadata.New:
+		if b.cfg.Defects.Has(defect.LoaderBurnsEarly) {
+			b.burn(b.ota(e.Slot(n)))
+		}
+		if b.cfg.Defects.Has(defect.ErasesFallbackEarly) {
+			b.erasePart(b.ota((e.Slot(n) + 1) % n))
+		}
+		if b.cfg.Defects.Has(defect.TrialNotMarked) {
+			break
+		}
 		if afr {
 			b.logf('I', "boot", "otadata[%d] is selected as new and marked PENDING_VERIFY state", active)
 		}
@@ -120,6 +133,9 @@ func (b *boot) follow(active int, n uint32) {
 	case otadata.Valid:
 		passive := b.records[1-active]
 		if afr && !b.cfg.KeepPassive && passive.CRCGood() {
+			if b.cfg.Defects.Has(defect.ErasesChosen) {
+				passive = e
+			}
 			b.erasePart(b.at(int(passive.Slot(n))))
 			b.writeRecord(1-active, otadata.Empty())
 		}
@@ -132,7 +148,7 @@ func (b *boot) follow(active int, n uint32) {
 // newEnough is the secure version check before an image is loaded: the
 // descriptor is read, nothing else of the image is.
 func (b *boot) newEnough(p partition.Record) bool {
-	if !b.cfg.antiRollback() {
+	if !b.cfg.antiRollback() || b.cfg.Defects.Has(defect.VersionIgnored) {
 		return true
 	}
 	d, ok := b.descriptor(p)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/efuse"
 	"github.com/otasim/otasim/flashmodel/image"
@@ -169,6 +170,9 @@ func (o *Ops) records() (e [2]otadata.Entry, ok bool) {
 // its sequence number.
 func (o *Ops) rewrite(e otadata.Entry, i int) Err {
 	e.CRC = otadata.CRC(e.Seq)
+	if o.cfg.Defects.Has(defect.RecordWithoutCRC) {
+		e.CRC = 0
+	}
 	p, at := o.record(o.app.otadata), uint32(i)*otadata.SectorSize
 	if err := o.erase(p, at, otadata.SectorSize); err != OK {
 		return err

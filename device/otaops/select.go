@@ -2,6 +2,7 @@ package otaops
 
 import (
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/otadata"
 	"github.com/otasim/otasim/flashmodel/partition"
@@ -70,10 +71,21 @@ func (o *Ops) choose(slot uint32) Err {
 			}
 		}
 	}
+	if o.cfg.Defects.Has(defect.StaleSequence) && seq > 1 {
+		seq--
+	}
 	r := e[target]
 	r.Seq, r.State = seq, otadata.Undefined
 	if o.cfg.Rollback || o.cfg.Kind == bootloader.AFR2018 {
 		r.State = otadata.New
+	}
+	if o.cfg.Defects.Has(defect.TrialUnrecorded) {
+		r.State = otadata.Valid
+	}
+	if o.cfg.Defects.Has(defect.SetBootBurns) {
+		if d, err := o.Description(o.slot(slot)); err == OK {
+			o.fuse.BurnSecureVersion(d.SecureVersion, o.secVerBits())
+		}
 	}
 	return o.rewrite(r, target)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/otasim/otasim/device/bootloader"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/otadata"
@@ -81,6 +82,10 @@ func (o *Ops) target(p *partition.Record) (int, Err) {
 
 func (o *Ops) eraseFor(p *partition.Record, size uint32, lazy bool) Err {
 	switch {
+	case o.cfg.Defects.Has(defect.SkipSlotErase):
+		return OK
+	case o.cfg.Defects.Has(defect.WrongTarget):
+		return o.erase(o.record(o.runningIndex()), 0, p.Size)
 	case lazy:
 		return OK
 	case size == 0 || size == SizeUnknown:
@@ -244,6 +249,9 @@ func (o *Ops) WriteWithOffset(h Handle, data []byte, offset uint32) Err {
 	}
 	if !o.plain() && len(data)%len(u.unit) != 0 {
 		return InvalidArg
+	}
+	if o.cfg.Defects.Has(defect.WritesTooHigh) {
+		offset += flashmodel.BlockSize
 	}
 	if err := o.programShared(o.record(int(u.staging)), offset, data); err != OK {
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/device/agent"
+	"github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/otaops"
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/otadata"
@@ -42,6 +43,7 @@ type PAL struct {
 	KeepsTrailerRoom bool
 	// AnySignature takes a file whatever its signature: code signing is switched off.
 	AnySignature bool
+	Defects      defect.Set // planted, to test checkers
 
 	slot    partition.Record
 	handle  otaops.Handle
@@ -88,7 +90,10 @@ func (p *PAL) Close(f *agent.File, signer []byte) agent.PALStatus {
 		p.open = false
 		return agent.PALSignature
 	}
-	if !p.AnySignature && !p.authentic(f.Signature, signer) {
+	if p.Defects.Has(defect.RecordBeforeVerify) {
+		p.Ops.SetBoot(&p.slot)
+	}
+	if !p.AnySignature && !p.authentic(f.Signature, signer) && !p.Defects.Has(defect.SkipSignature) {
 		p.open = false
 		p.eraseSlot()
 		return agent.PALSignature
@@ -225,6 +230,9 @@ func (p *PAL) SetState(s agent.ImageState) (status agent.PALStatus, decided bool
 	if !p.open && p.written == 0 {
 		switch active {
 		case otadata.PendingVerify:
+			if s == agent.ImageAccepted && p.Defects.Has(defect.ConfirmNotWritten) {
+				return 0, true
+			}
 			if p.Ops.SetBootFlags(state, true) != otaops.OK {
 				return agent.PALCommitFailed, false
 			}

@@ -20,11 +20,12 @@ const (
 	OwnSlot       = "own-slot"        // commands stay in otadata and in the slots of applications
 	BlankCells    = "blank-cells"     // what is programmed can be read back: no bit is asked to rise
 	SelfTestFirst = "self-test-first" // an image on trial is confirmed after its self-test passed, not before
+	BootChoice    = "boot-choice"     // the boot loader starts what the records choose
 	FuseAfterTest = "fuse-after-test" // the eFuse rises for confirmed images only
 	JobTruth      = "job-truth"       // a terminal status says what the flash says
 	StatusOnce    = "status-once"     // a terminal status is accepted at most once for an execution
 	Liveness      = "liveness"        // once faults have stopped, every execution ends
-	Traffic       = "traffic"         // blocks and messages stay within a bound
+	Tolerance     = "tolerance"       // an update that succeeds also does when a message comes twice, or a block late or not at all
 )
 
 // Breach is one invariant that does not hold.
@@ -139,6 +140,7 @@ type Watch struct {
 
 	running  *Slot // nil: the boot loader is at work
 	image    Image
+	secure   uint32 // of the running image
 	trial    bool
 	tested   bool
 	testDone time.Duration
@@ -182,7 +184,7 @@ func (w *Watch) Start(now time.Duration, f *flashmodel.Flash, at, efuse uint32) 
 	}
 	i, b := w.Started(f, at, w.running.Size, efuse)
 	w.add(now, b)
-	w.image = i
+	w.image, w.secure = i, readSlotOnce(f, at, w.running.Size).SecureVersion
 	t := ReadTruth(f, w.TableOffset)
 	w.trial = t.Active >= 0 && t.Slots[t.Active].Offset == at && (t.State == "ESP_OTA_IMG_PENDING_VERIFY" || t.State == "ESP_OTA_IMG_NEW")
 	w.tested = false
@@ -207,6 +209,9 @@ func (w *Watch) SelfTest(now time.Duration) { w.tested, w.testDone = true, now+w
 func (w *Watch) Fuse(now time.Duration, efuse uint32) {
 	if efuse > w.fuse && w.trial && !w.passed(now) {
 		w.add(now, breach(FuseAfterTest, "the eFuses rise from %d to %d while version %s is on trial", w.fuse, efuse, w.image.Version))
+	}
+	if efuse > w.fuse && w.running != nil && efuse > w.secure {
+		w.add(now, breach(FuseAfterTest, "the eFuses rise from %d to %d, above the secure version %d of the image that runs", w.fuse, efuse, w.secure))
 	}
 	w.fuse = max(w.fuse, efuse)
 }
@@ -262,8 +267,50 @@ func (w *Watch) record(op flashmodel.Op) {
 	}
 }
 
+// Chosen holds a boot against the records before it: if one of them must be followed, and its slot holds an image that
+// may start, the image at an address must be that one. n is the number of OTA slots.
+func (c *Chip) Chosen(f *flashmodel.Flash, before [2]Record, at, efuse uint32) *Breach {
+	best := -1
+	for i, r := range before {
+		if !r.Good || r.State == 3 || r.State == 4 || c.Rollback && r.State == 1 {
+			continue
+		}
+		if best < 0 || r.Seq > before[best].Seq {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	t := ReadTruth(f, c.TableOffset)
+	var ota []*Slot
+	for sub := byte(0x10); sub < 0x20; sub++ {
+		for i := range t.Slots {
+			if t.Slots[i].Subtype == sub {
+				ota = append(ota, &t.Slots[i])
+			}
+		}
+	}
+	if len(ota) == 0 {
+		return nil
+	}
+	s := ota[(before[best].Seq-1)%uint32(len(ota))]
+	if !s.Bootable || c.AntiRollback && s.SecureVersion < efuse || s.Offset == at {
+		return nil
+	}
+	return breach(BootChoice, "record %d (%s) chooses %s, whose image verifies, but the image at 0x%x starts", best, before[best], s.Label, at)
+}
+
 // Digest is the key of an image file in Trusted.
 func Digest(file []byte) [32]byte { return sha256.Sum256(file) }
+
+// Tolerates compares the end of an execution with its end in a run in which no message was disturbed.
+func Tolerates(job, status, undisturbed string) *Breach {
+	if status == undisturbed {
+		return nil
+	}
+	return breach(Tolerance, "the execution of %s is %s; with every message delivered once and in order it is %s", job, status, undisturbed)
+}
 
 // Settled compares the latest execution of a device at the end of a run, when faults have stopped for long, with the
 // version of the image that runs. broken says that something else is wrong with the device already.

@@ -141,11 +141,11 @@ func (c *command) exploreProgress() func(explore.Progress) {
 	return func(p explore.Progress) {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); now.Sub(shown) < every { //nolint:forbidigo // of a progress line
+		now := time.Now() //nolint:forbidigo // of a progress line
+		if now.Sub(shown) < every {
 			return
-		} else {
-			shown = now
 		}
+		shown = now
 		begin, end := "", "\n"
 		if c.std.ErrTTY {
 			begin, end = "\r\x1b[K", ""

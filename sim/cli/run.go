@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/otasim/otasim/sim"
+	"github.com/otasim/otasim/sim/explore"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -210,7 +211,38 @@ func (c *command) runOne(ctx context.Context, sc *scenario.Scenario, f *runFlags
 		opt.Progress = live.Show
 		defer live.Done()
 	}
-	return c.run(ctx, sc, opt)
+	res, err := c.run(ctx, sc, opt)
+	if res != nil && f.mode == "virtual" {
+		tokens(sc, f, "", res)
+		for i := range res.Variants {
+			tokens(sc, f, res.Variants[i].Name, res.Variants[i].Result)
+		}
+	}
+	return res, err
+}
+
+// tokens gives a run that failed the token that replays it: to each violation, and to the notes.
+func tokens(sc *scenario.Scenario, f *runFlags, variant string, res *report.Result) {
+	switch res.Verdict {
+	case report.VerdictAssertion, report.VerdictSafety, report.VerdictLiveness, report.VerdictThreshold:
+	default:
+		return
+	}
+	if len(res.Variants) > 0 || res.TraceHash == "" || len(f.dumpFiles) > 0 {
+		return // each variant has its own; a dump is no part of the scenario
+	}
+	hash, err := explore.FileHash(sc.Path)
+	if err != nil {
+		return
+	}
+	k := explore.Case{File: sc.Path, Hash: hash, Variant: variant, Seed: sc.Seed, Devices: f.devices, Sets: f.sets, Trace: res.TraceHash[:min(16, len(res.TraceHash))]}
+	token := k.Token()
+	for i := range res.Invariants {
+		for j := range res.Invariants[i].Violations {
+			res.Invariants[i].Violations[j].Replay = token
+		}
+	}
+	res.Notes = append(res.Notes, "again: otasim replay "+token)
 }
 
 // status turns verdicts into the exit status: the simulator's own fault first, then an interruption, then the worst verdict.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/sim"
 	"github.com/otasim/otasim/sim/check"
 )
 
@@ -191,4 +192,19 @@ func BenchmarkSingleCuts(b *testing.B) {
 		cases += t.Cases
 	}
 	b.ReportMetric(float64(cases)/b.Elapsed().Seconds(), "cuts/s")
+}
+
+// TestRunAndReplay: the token of a run has the trace of the run, faults and attacks included.
+func TestRunAndReplay(t *testing.T) {
+	for _, name := range []string{"power-cut", "rollback-attack"} {
+		c := caseOf(t, name, 10)
+		c.Bare = false
+		sc, err := c.Load()
+		require.NoError(t, err)
+		res, err := sim.Run(t.Context(), sc, sim.Options{Workers: 2})
+		require.NoError(t, err)
+		rep, err := c.Replay(t.Context(), &Recorder{Flash: true, Console: true}, false)
+		require.NoError(t, err)
+		require.Equal(t, res.TraceHash, rep.Outcome.TraceHash, name)
+	}
 }

@@ -26,32 +26,35 @@ type player struct {
 
 // unit is one device of the run.
 type unit struct {
-	p      *player
-	index  int
-	board  *sim.Board
-	dev    *device.Device // since its first step
-	watch  *check.Watch
-	inner  flashmodel.Injector // of a fault of the scenario
-	cuts   []Act
-	offs   []Act
-	frames []Act
-	sent   [2]uint64 // PUBLISHes down and up
-	away   bool      // without power by an act
-	cut    bool      // power fails in the command that runs
-	off    time.Duration
-	point  device.Point // the last one
-	fired  []Act
-	spots  []Spot // where they did, as a scenario file says it
-	anchor Spot   // the last point that was reached for the first time, and commands since
-	seen   map[Spot]bool
-	struck string // where the last of them did
-	slot   uint32 // flash address of the running slot, 0: none
+	p        *player
+	index    int
+	board    *sim.Board
+	dev      *device.Device // since its first step
+	watch    *check.Watch
+	inner    flashmodel.Injector // of a fault of the scenario
+	cuts     []Act
+	offs     []Act
+	frames   []Act
+	sent     [2]uint64 // PUBLISHes down and up
+	away     bool      // without power by an act
+	cut      bool      // power fails in the command that runs
+	off      time.Duration
+	point    device.Point // the last one
+	fired    []Act
+	spots    []Spot // where they did, as a scenario file says it
+	anchor   Spot   // the last point that was reached for the first time, and commands since
+	seen     map[Spot]bool
+	struck   string   // where the last of them did
+	places   []string // all of them
+	harmless bool     // all acts so far only repeat messages, or delay or drop blocks
+	slot     uint32   // flash address of the running slot, 0: none
 }
 
 func newPlayer(boards []sim.Board, chip func(*sim.Board) check.Chip, acts []Act) (*player, []sim.Off, error) {
 	p := &player{units: make([]unit, len(boards)), only: -1}
 	for i := range p.units {
 		u := &p.units[i]
+		u.harmless = true
 		u.p, u.index, u.board = p, i, &boards[i]
 		u.watch = &check.Watch{Chip: chip(&boards[i])}
 	}
@@ -122,9 +125,10 @@ func (u *unit) BeforeOp(op flashmodel.Op) flashmodel.Cut {
 	if op.Index > a.N {
 		return flashmodel.Cut{} // the command was passed while another cut was under way
 	}
-	u.cut, u.off = true, a.By
+	u.cut, u.off, u.harmless = true, a.By, false
 	u.fired, u.spots = append(u.fired, a), append(u.spots, u.anchor)
 	u.struck = where(u, &op, op.Addr >= u.board.Otadata && op.Addr < u.board.Otadata+2*flashmodel.SectorSize)
+	u.places = append(u.places, u.struck)
 	u.p.note(op.Start, u.index, "power fails in flash command %d, %s of 0x%x+%d: %s", op.Index, op.Kind, op.Addr, op.Len, modeText(a))
 	return flashmodel.Cut{Mode: a.Mode, Keep: a.Keep, Seed: a.Seed}
 }
@@ -221,7 +225,9 @@ func (p *player) Lost(i int, d *device.Device, now time.Duration) time.Duration 
 	case len(u.offs) > 0 && now >= u.offs[0].At:
 		off = u.offs[0].By
 		u.fired, u.spots = append(u.fired, u.offs[0]), append(u.spots, Spot{})
+		u.harmless = false
 		u.struck = "power off in " + d.Phase().String()
+		u.places = append(u.places, u.struck)
 		u.offs = u.offs[1:]
 		p.note(now, i, "power fails in phase %s", d.Phase())
 	}
@@ -256,7 +262,10 @@ func (p *player) Frame(i int, up bool, now, _ time.Duration, f *protocol.Frame) 
 			fate.Late = a.By
 		}
 		u.fired, u.spots = append(u.fired, a), append(u.spots, Spot{})
-		u.struck = fmt.Sprintf("%s %s", a.Kind, topicOf(f))
+		topic := topicOf(f)
+		u.struck = fmt.Sprintf("%s %s", a.Kind, topic)
+		u.places = append(u.places, u.struck)
+		u.harmless = u.harmless && (a.Kind == Dup || strings.HasPrefix(topic, "streams/"))
 		u.frames = append(u.frames[:k:k], u.frames[k+1:]...)
 		p.note(now, i, "%s", a)
 		break

@@ -25,7 +25,7 @@ func (e *Explorer) Shrink(f Failure) (Failure, error) {
 		for _, b := range r.Found {
 			if b.Invariant == f.Invariant && b.Device == f.Device {
 				g := f
-				g.Acts, g.Detail, g.At, g.Where, g.Whole = acts, b.Detail, b.At, place(r, b.Device), true
+				g.Acts, g.Detail, g.At, g.Where, g.places, g.Whole = acts, b.Detail, b.At, place(r, b.Device), r.player.units[b.Device].places, true
 				g.Known = known(&g)
 				return g, g.Known == f.Known, nil
 			}

@@ -129,11 +129,11 @@ func (c *Coverage) records(r *[2]check.Record, steady bool) {
 			c[RecordNoName]++
 		}
 	}
-	switch {
-	case blank == 2:
-		c[RecordsBlank]++
-	case blank == 1:
+	switch blank {
+	case 1:
 		c[RecordErased]++
+	case 2:
+		c[RecordsBlank]++
 	}
 	switch torn {
 	case 1:
