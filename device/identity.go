@@ -39,12 +39,38 @@ func (d *Device) credentials() nvs.Identity {
 	if d.ram.identity != nil {
 		return *d.ram.identity
 	}
-	part := d.ram.nvs
-	id, err := nvs.ReadIdentity(d.flash, part.Offset, part.Size)
-	if err != nvs.OK {
-		d.log('E', "nvs", "identity: %v", err)
+	s := d.readIdentity()
+	if s.err != nvs.OK {
+		d.log('E', "nvs", "identity: %v", s.err)
 	}
-	return id
+	return s.id
+}
+
+// storedIdentity is what the NVS library finds.
+type storedIdentity struct {
+	id       nvs.Identity
+	err      nvs.Err
+	repaired bool // it wrote to flash on the way
+}
+
+// readIdentity opens the partition, remembered by its content unless opening repairs something, which every chip does for itself.
+func (d *Device) readIdentity() storedIdentity {
+	part := d.ram.nvs
+	read := func() (s storedIdentity) {
+		before := d.flash.Commands()
+		s.id, s.err = nvs.ReadIdentity(d.flash, part.Offset, part.Size)
+		s.repaired = d.flash.Commands() != before
+		return s
+	}
+	fresh := false
+	s := flashmodel.RememberShared(d.flash, "identity", part.Offset, part.Size, func() storedIdentity {
+		fresh = true
+		return read()
+	})
+	if s.repaired && !fresh {
+		return read()
+	}
+	return s
 }
 
 // loadIdentity finds the device's own name. Without name, certificate and key it cannot connect.

@@ -65,6 +65,29 @@ func TestLostIdentity(t *testing.T) {
 	require.Empty(t, b.cloud.history)
 }
 
+// TestRepairedIdentity: what one chip remembers of its NVS another one with the same content may use, but the repair of
+// what a power cut left behind each does for itself.
+func TestRepairedIdentity(t *testing.T) {
+	template := factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000))
+	store := part(t, partition.TypeData, partition.SubtypeNVS)
+	cells := make([]byte, store.Size)
+	require.NoError(t, template.Read(store.Offset, cells))
+	end := len(bytes.TrimRight(cells, "\xff")) // in the active page
+	free := uint32(end+31) &^ 31
+	require.NoError(t, template.Load(store.Offset+free, []byte{0, 1, 2, 3})) // an entry without its state bits
+	var chips [2]*Device
+	for i := range chips {
+		b := newBench(t, template.Fork(), &testCloud{thing: "lamp-1"}, nil, nil)
+		before := b.d.Flash().Commands()
+		b.step(Event{Kind: PowerOn})
+		require.Equal(t, before+1, b.d.Flash().Commands(), "the entry's state was written")
+		b.run(time.Minute)
+		chips[i] = b.d
+	}
+	require.True(t, dump(t, chips[0].Flash()) == dump(t, chips[1].Flash()), "the same cells")
+	require.Equal(t, chips[0].Flash().Stats(), chips[1].Flash().Stats())
+}
+
 func TestBackOff(t *testing.T) {
 	b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), offer(t), nil, nil)
 	b.cloud.refuse = true

@@ -25,7 +25,10 @@ type question struct {
 // Key is the identity of the n bytes at addr. It is not available while reads of the
 // region could answer anything but its cells (unstable sectors, read faults), or while a
 // sector of it is private and the Store has no room to share it.
-func (f *Flash) Key(addr, n uint32) (RegionKey, bool) {
+func (f *Flash) Key(addr, n uint32) (RegionKey, bool) { return f.key(addr, n, true) }
+
+// key is Key; without promote a private sector has none.
+func (f *Flash) key(addr, n uint32, promote bool) (RegionKey, bool) {
 	if uint64(addr)+uint64(n) > uint64(f.chip.Size) || n == 0 {
 		return RegionKey{}, false
 	}
@@ -43,6 +46,9 @@ func (f *Flash) Key(addr, n uint32) (RegionKey, bool) {
 		}
 		id := f.pageID(s)
 		if id == pagePrivate {
+			if !promote {
+				return RegionKey{}, false
+			}
 			var ok bool
 			if id, ok = f.promote(s); !ok {
 				return RegionKey{}, false
@@ -100,10 +106,20 @@ func (st *Store) longer(s sequence) uint64 {
 // bytes on any chip of the Store. The answer must follow from these alone and must not be
 // changed by whoever gets it; what must name everything else that matters, and the type.
 func Remember[T any](f *Flash, what string, addr, n uint32, compute func() T) T {
+	return remember(f, what, addr, n, true, compute)
+}
+
+// RememberShared is Remember for what hardly two chips have in common: a region with a sector that is the chip's own is
+// not made known to others, and the answer is computed.
+func RememberShared[T any](f *Flash, what string, addr, n uint32, compute func() T) T {
+	return remember(f, what, addr, n, false, compute)
+}
+
+func remember[T any](f *Flash, what string, addr, n uint32, promote bool, compute func() T) T {
 	if f.st.DisableMemo {
 		return compute()
 	}
-	key, ok := f.Key(addr, n)
+	key, ok := f.key(addr, n, promote)
 	if !ok {
 		return compute()
 	}

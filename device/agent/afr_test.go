@@ -291,7 +291,7 @@ func TestTokenize(t *testing.T) {
 		{`12`, "bad"},
 		{`{"a":1}` + "\x00garbage", `{{"a":1} "a -1`},
 	} {
-		tokens, ok := tokenize([]byte(c.text), maxTokens)
+		tokens, ok := tokenize(nil, []byte(c.text), maxTokens)
 		got := "bad"
 		if ok {
 			var words []string
@@ -303,9 +303,9 @@ func TestTokenize(t *testing.T) {
 		require.Equal(t, c.want, got, c.text)
 	}
 	many := "[" + strings.Repeat("1,", maxTokens-1) + "1]"
-	_, ok := tokenize([]byte(many), maxTokens)
+	_, ok := tokenize(nil, []byte(many), maxTokens)
 	require.False(t, ok, "65 tokens")
-	_, ok = tokenize([]byte(strings.Replace(many, "1,", "", 1)), maxTokens)
+	_, ok = tokenize(nil, []byte(strings.Replace(many, "1,", "", 1)), maxTokens)
 	require.True(t, ok, "64 tokens")
 }
 
@@ -332,7 +332,7 @@ func FuzzDocument2018(f *testing.F) {
 	f.Add([]byte(`{"clientToken":"1","timestamp":1}`))
 	f.Add([]byte(`{"jobId":"files","files":[{"filesize":5}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		tokens, ok := tokenize(doc, maxTokens)
+		tokens, ok := tokenize(nil, doc, maxTokens)
 		if ok && len(tokens) > maxTokens {
 			t.Fatal("too many tokens")
 		}

@@ -63,7 +63,8 @@ func paramOf(key []byte) int {
 // parse2018 reads a document into the free file context and decides what it is. It returns true for a job that is to
 // be downloaded.
 func (a *Agent) parse2018(p Port, doc []byte) bool {
-	tokens, ok := tokenize(doc, maxTokens)
+	var room [maxTokens]token
+	tokens, ok := tokenize(room[:0], doc, maxTokens)
 	if !ok || len(tokens) == 0 || !p.Alloc(len(tokens)*tokenSize) {
 		return false
 	}

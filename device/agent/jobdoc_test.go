@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"math/bits"
 	"reflect"
@@ -95,4 +96,16 @@ func FuzzParseDocument(f *testing.F) {
 			t.Fatalf("JSON refused: %q", doc)
 		}
 	})
+}
+
+// The eight characters at a time are the ones that need no look at each.
+func TestPlain8(t *testing.T) {
+	for c := range 256 {
+		for at := range 8 {
+			b := []byte("abcdefgh")
+			b[at] = byte(c)
+			want := c >= ' ' && c < 0x80 && c != '"' && c != '\\'
+			require.Equal(t, want, plain8(binary.LittleEndian.Uint64(b)), "%q", b)
+		}
+	}
 }

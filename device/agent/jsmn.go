@@ -30,9 +30,9 @@ type tokenizer struct {
 	super  int // the token that the next one belongs to
 }
 
-// tokenize splits a text; ok is false when it is damaged or has more than limit tokens.
-func tokenize(text []byte, limit int) (tokens []token, ok bool) {
-	t := tokenizer{text: text, limit: limit, super: -1}
+// tokenize splits a text into tokens, in room as far as it goes; ok is false when it is damaged or has more than limit tokens.
+func tokenize(room []token, text []byte, limit int) (tokens []token, ok bool) {
+	t := tokenizer{text: text, tokens: room[:0], limit: limit, super: -1}
 	for i := 0; i < len(text) && text[i] != 0; i++ {
 		switch c := text[i]; c {
 		case '{':

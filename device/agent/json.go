@@ -1,5 +1,7 @@
 package agent
 
+import "encoding/binary"
+
 // The device's JSON reader: validation and search by dotted path over the raw text, without a tree. It follows the
 // library's reader (FreeRTOS/coreJSON source/core_json.c), whose habits decide which damaged documents still count:
 // a value is found as soon as it is complete, whatever follows it; the first of duplicate keys wins.
@@ -32,6 +34,10 @@ func (b jsonText) str(i int) (int, bool) {
 		return i, false
 	}
 	for j := i + 1; j < len(b); {
+		if len(b)-j >= 8 && plain8(binary.LittleEndian.Uint64(b[j:])) {
+			j += 8
+			continue
+		}
 		switch c := b[j]; {
 		case c == '"':
 			return j + 1, true
@@ -54,6 +60,13 @@ func (b jsonText) str(i int) (int, bool) {
 		}
 	}
 	return i, false
+}
+
+// plain8 reports whether all of eight characters are printable ASCII, and neither quote nor backslash. No borrow crosses a
+// byte unless one is not.
+func plain8(v uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	return (v|(v-' '*each)|((v^'"'*each)-each)|((v^'\\'*each)-each))&high == 0
 }
 
 func (b jsonText) escape(i int) (int, bool) {
@@ -171,15 +184,26 @@ func (b jsonText) number(i int) (int, bool) {
 }
 
 func (b jsonText) scalar(i int) (int, bool) {
-	if j, ok := b.str(i); ok {
-		return j, true
+	if i >= len(b) {
+		return i, false
 	}
-	for _, word := range [...]string{"true", "false", "null"} {
-		if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
-			return i + len(word), true
-		}
+	word := ""
+	switch b[i] {
+	case '"':
+		return b.str(i)
+	case 't':
+		word = "true"
+	case 'f':
+		word = "false"
+	case 'n':
+		word = "null"
+	default:
+		return b.number(i)
 	}
-	return b.number(i)
+	if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
+		return i + len(word), true
+	}
+	return i, false
 }
 
 // scalars skips the scalar members of an array or object up to the first bracket or mistake.
