@@ -140,3 +140,16 @@ func BenchmarkScripts(b *testing.B) {
 		})
 	}
 }
+
+// Where a release is known to break what a script asks for at its end, it is seen to.
+func TestEndsAreSeen(t *testing.T) {
+	for invariant, p := range map[int]*agent.Profile{12: agent.V341, 21: agent.Main, 22: agent.AFR140, 23: agent.Main} {
+		var data [60]byte
+		r := script.NewAgent(p)
+		for n := uint64(0); r.Excused[invariant] == 0; n++ {
+			require.Less(t, n, uint64(500), "invariant %d in %s", invariant, p.Name)
+			r.Reset(p)
+			r.Play(noise(n, data[:]))
+		}
+	}
+}

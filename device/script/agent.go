@@ -52,6 +52,8 @@ type Agent struct {
 	asked     [2]uint32
 	stream    string // that the latest block message came from
 	fresh     bool   // the fresh job's file was created
+	asks      bool   // a request for blocks went out since the last one
+	offered   int    // the latest document, from 1; 0: none yet
 }
 
 // mail is a message with what the agent does not get to know.
@@ -66,6 +68,7 @@ type mail struct {
 type openFile struct {
 	size    uint32
 	id      uint32
+	kind    uint32 // fileType
 	stream  string
 	written []bool
 	count   uint32
@@ -198,6 +201,7 @@ func (r *Agent) do(s Step) {
 	switch s.Op {
 	case Doc:
 		i := int(s.Arg) % len(Documents)
+		r.offered = i + 1
 		r.document(Documents[i], jobOf[i])
 	case Next, Block:
 		t := r.a.Transfer()
@@ -346,46 +350,6 @@ func (r *Agent) body(kind int) {
 	r.mail = append(r.mail, mail{data: data, stream: t.Stream, first: first})
 	r.offering = true
 	r.refused(len(r.mail), r.a.HTTPResponse(r, status, first, data))
-}
-
-// Finish asks for life (invariant 21): under a fair network, with an application that gives its verdict and a clock that goes
-// on, a new job must be taken. Nothing is asked of a stopped agent.
-func (r *Agent) Finish() {
-	if r.resetting {
-		r.boot()
-	}
-	r.held, r.failNet, r.fresh, r.fail = false, false, false, [faultCount]bool{}
-	r.process()
-	for range 16 {
-		st := r.a.View().State
-		if st == agent.Stopped || st == agent.NotReady || r.Crashed != "" {
-			return
-		}
-		if r.resetting {
-			r.boot()
-		}
-		if r.testing {
-			r.do(Step{Op: Verdict})
-			r.process()
-		}
-		if r.a.View().State == agent.Suspended {
-			r.a.ResumeAgent(r)
-			r.process()
-		}
-		r.document(freshDoc, "AFR_OTA-fresh")
-		r.process()
-		if r.fresh {
-			return
-		}
-		for t := range r.armed {
-			if r.armed[t] && !r.resetting {
-				r.armed[t] = false
-				r.a.Expired(r, agent.Timer(t))
-				r.process()
-			}
-		}
-	}
-	r.violate(21, "the agent is in %v with job %q", r.a.View().State, r.a.View().Job)
 }
 
 // check holds the agent's state against the invariants. Those that allow for events under way wait until there are none.

@@ -1,7 +1,9 @@
 package script
 
 import (
+	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/otasim/otasim/device/agent"
@@ -44,6 +46,7 @@ func (r *Agent) Publish(_ byte, topic string, payload []byte) bool {
 		r.status(job[:len(job)-len("/update")], payload)
 	} else if strings.HasSuffix(rest, "/get/cbor") {
 		r.request()
+		r.asks = r.asks || !r.failNet
 		if len(payload) > 384 {
 			r.violate(20, "%d bytes", len(payload))
 		}
@@ -71,6 +74,7 @@ func (r *Agent) status(job string, payload []byte) {
 	if r.working && len(r.mail) > 0 && r.mail[0].job == job {
 		r.begins(&r.mail[0])
 	}
+	r.versions(payload)
 	switch payload[len(statusStart)] {
 	case 'S', 'F':
 		if slices.Contains(r.ended, job) {
@@ -87,6 +91,38 @@ func (r *Agent) status(job string, payload []byte) {
 		}
 	}
 }
+
+// versions checks what a status says of the version that runs: the updatedBy of self_test, and the version of an accepted
+// image. A file that is no firmware is accepted with its type in the place of a version.
+func (r *Agent) versions(payload []byte) {
+	if payload[len(statusStart)] == 'I' {
+		_, rest, ok := bytes.Cut(payload, selfTestBy)
+		if !ok {
+			return // progress
+		}
+		text, _, _ := bytes.Cut(rest, quote)
+		if v, err := strconv.ParseUint(string(text), 0, 32); err != nil || uint32(v) != r.version {
+			r.violate(12, "%s, but %#x runs", payload, r.version)
+		}
+		return
+	}
+	if _, rest, ok := bytes.Cut(payload, accepted); ok && (r.file.kind == 0 || !r.verified) {
+		text, _, _ := bytes.Cut(bytes.TrimLeft(rest, " v"), quote)
+		var room [16]byte
+		want := strconv.AppendUint(room[:0], uint64(r.version>>24), 10)
+		want = strconv.AppendUint(append(want, '.'), uint64(r.version>>16&0xff), 10)
+		want = strconv.AppendUint(append(want, '.'), uint64(r.version&0xffff), 10)
+		if !bytes.Equal(text, want) {
+			r.violate(12, "%s, but %s runs", payload, want)
+		}
+	}
+}
+
+var (
+	selfTestBy = []byte(`","updatedBy":"`)
+	accepted   = []byte(`"reason":"accepted `)
+	quote      = []byte(`"`)
+)
 
 // HTTPInit implements agent.Port.
 func (r *Agent) HTTPInit(agent.Text) bool { return !r.failNet && !r.resetting }
@@ -145,8 +181,8 @@ func (r *Agent) CreateFile(f *agent.File) agent.PALStatus {
 	r.same(f)
 	r.open, r.verified, r.requests = true, false, 0
 	blocks := min((int(min(f.Size, slotSize))+blockSize-1)/blockSize, slotSize/blockSize+1)
-	r.file = openFile{size: f.Size, id: f.ID, stream: f.Stream.S, written: grow(r.file.written, blocks)}
-	r.fresh = r.fresh || f.JobID == "AFR_OTA-fresh"
+	r.file = openFile{size: f.Size, id: f.ID, kind: f.Type, stream: f.Stream.S, written: grow(r.file.written, blocks)}
+	r.fresh = r.fresh || f.JobID == freshJob
 	return 0
 }
 
@@ -224,7 +260,7 @@ func (r *Agent) WriteBlock(_ *agent.File, offset uint32, data []byte) int {
 		f.count++
 		f.bytes += uint32(len(data))
 	}
-	r.requests = 0
+	r.requests, r.asks = 0, false
 	return len(data)
 }
 

@@ -66,7 +66,7 @@ var jobOf = func() []string {
 }()
 
 // freshDoc is the job that tests whether an agent still takes one; it is longer than any other id.
-var freshDoc = []byte(text("AFR_OTA-fresh", "", file("MQTT", "s-fresh", "300", "0", "")))
+var freshDoc = []byte(text(freshJob, "", file("MQTT", "s-fresh", "300", "0", "")))
 
 // Damages are the ways in which a block message is wrong.
 var Damages = []string{"no map", "empty", "cut short", "payload shorter than it claims", "payload longer than a block", "index above 32 bits",
