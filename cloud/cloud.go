@@ -379,6 +379,24 @@ func (c *Cloud) Stats(now time.Time) Stats {
 	return Stats{b, s.Requests, s.Bytes}
 }
 
+// Uses says what was used of each quota so far.
+func (c *Cloud) Uses() []quota.Use {
+	peaks := map[quota.Name]quota.Peak{}
+	c.broker.Uses(peaks)
+	j := c.jobs.Uses()
+	peaks[quota.ActiveSnapshotJobs], peaks[quota.ActiveContinuousJobs] = quota.Peak(j.Snapshot), quota.Peak(j.Continuous)
+	peaks[quota.ConcurrentJobs], peaks[quota.RolloutRate] = quota.Peak(j.Concurrent), quota.Peak(j.RolloutRate)
+	c.bucket.Uses(peaks)
+	for n, r := range c.rates {
+		peaks[n] = peaks[n].And(r.Peak)
+	}
+	for operation, r := range c.calls {
+		n := quota.Operations[operation]
+		peaks[n] = peaks[n].And(r.Peak)
+	}
+	return quota.Uses(c.cfg.Quotas, peaks)
+}
+
 // S3 returns a client whose requests reach the bucket, without a socket unless
 // ServeS3 is set, and the endpoint to put in front of /bucket/key.
 func (c *Cloud) S3() (client *http.Client, endpoint string) {

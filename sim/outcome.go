@@ -208,6 +208,18 @@ func (o *operator) traffic() report.Traffic {
 		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests + o.fetched.requests.Load(), HTTPBytes: s.HTTPBytes + o.fetched.bytes.Load(), Connects: s.Connects, Throttled: s.Throttled}
 }
 
+// quotas are what was used of each.
+func (o *operator) quotas() (out []report.Quota) {
+	for _, u := range o.cloud.Uses() {
+		q := report.Quota{Name: string(u.Name), Unit: u.Unit, Peak: u.Most, Throttled: u.Refused}
+		if u.Limit > 0 {
+			q.Limit = &u.Limit
+		}
+		out = append(out, q)
+	}
+	return out
+}
+
 // bill prices what the run used until now.
 func (o *operator) bill(now time.Duration, all []report.Job) *report.Cost {
 	table, err := cost.Prices(o.sc.Cloud.Region, o.sc.Cloud.Prices)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
@@ -19,4 +20,25 @@ func TestQuotasOfAScenario(t *testing.T) {
 	require.Zero(t, throttled())
 	require.Positive(t, throttled("cloud.quotas={connect-rate: 2}"))
 	require.Zero(t, throttled("cloud.quotas={connect-rate: unlimited, connections: 1000}", "cloud.switches={data-cbor: definite}"))
+}
+
+// The result says how near each quota was.
+func TestHeadroom(t *testing.T) {
+	sc := load(t, "first-update", scenario.Options{Devices: 60, Sets: append(small("1.0.0", "1.1.0"), "cloud.quotas={jobs-data-writes: 5, connections: unlimited}")})
+	r := run(t, sc, Options{Workers: 2})
+	of := map[string]report.Quota{}
+	for _, q := range r.Quotas {
+		of[q.Name] = q
+	}
+	writes := of["jobs-data-writes"]
+	require.EqualValues(t, 5, *writes.Limit)
+	require.Greater(t, writes.Peak, int64(5))
+	require.Positive(t, writes.Throttled)
+	require.Nil(t, of["connections"].Limit)
+	require.EqualValues(t, 60, of["connections"].Peak)
+	require.Zero(t, of["connections"].Throttled)
+	require.Positive(t, of["inbound-publish-rate"].Peak)
+	require.Less(t, of["inbound-publish-rate"].Peak, int64(20000))
+	require.Equal(t, "jobs-data-writes", r.Tightest().Name)
+	require.NotContains(t, of, "create-thing", "setting a fleet up is free")
 }

@@ -120,7 +120,7 @@ func (w *world) result() *report.Result {
 	if w.traceErr != nil {
 		r.Notes = append(r.Notes, "the trace is incomplete: "+w.traceErr.Error())
 	}
-	r.CostUSD = op.bill(w.now, r.Jobs)
+	r.CostUSD, r.Quotas = op.bill(w.now, r.Jobs), op.quotas()
 	if w.detail != nil {
 		w.detail.sample(w, w.now)
 		r.Detail = w.detail.report(w)

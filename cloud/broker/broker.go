@@ -112,6 +112,7 @@ type Broker struct {
 
 	connects, subscribes, inbound, outbound quota.Rate
 	rates                                   rules.Rates // of one connection
+	uses                                    uses
 	perClient                               int64
 	maxConnections                          int64
 	maxAccount, maxRetained                 int // subscriptions, retained messages
@@ -254,6 +255,7 @@ func (b *Broker) emit(c *connection, f protocol.Frame) {
 // rates: whether it may go, and how long it waits before it does.
 func (b *Broker) budget(now int64, c *connection, account *quota.Rate, n int) (wait time.Duration, ok bool) {
 	v := c.limiter.Publish(&b.rates, now, n)
+	b.uses.publish(&c.limiter, v)
 	if v.Drop || !account.Allow(now) {
 		b.stats.Throttled++
 		return 0, false

@@ -114,12 +114,15 @@ func (b *Broker) Admit(now time.Time, p registry.Principal) byte {
 	}
 	if last, ok := b.recent[p.ClientID]; b.perClient > 0 {
 		if ok && at-last < int64(time.Second)/b.perClient {
+			b.uses.perClient.See(b.perClient + 1)
+			b.uses.perClient.Refused++
 			b.stats.Throttled++
 			return rules.ServerUnavailable
 		}
 		b.remember(at, p.ClientID)
 	}
 	if s := b.sessions[p.ClientID]; b.maxConnections > 0 && b.live >= b.maxConnections && (s == nil || s.conn == nil) {
+		b.uses.connections.Refused++
 		b.stats.Throttled++
 		return rules.ServerUnavailable
 	}
@@ -188,6 +191,7 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	s.conn, s.clean = c, p.CleanSession
 	c.session, c.start = s, b.millis(now)
 	b.live++
+	b.uses.connections.See(b.live)
 	b.starts += c.start
 	b.stats.Connects++
 	c.patience = int64(rules.KeepAlive(p.KeepAlive)) * 3 / 2
@@ -272,6 +276,7 @@ func (b *Broker) send(now int64, s *session, m message, wait time.Duration) {
 		m.id = s.freeID()
 	}
 	s.inflight = append(s.inflight, m)
+	b.uses.inflight.See(int64(len(s.inflight)))
 	b.stats.Metered += rules.Metered(len(m.topic) + len(m.payload))
 	b.emitLater(now, s.conn, protocol.EncodePublish(m.topic, 1, false, dup, m.id, m.payload), wait)
 }
@@ -353,10 +358,12 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 			continue
 		}
 		if b.maxSubscriptions > 0 && len(s.subs) >= b.maxSubscriptions {
+			b.uses.subscriptions.Refused++
 			b.end(now, c, rules.ClientError, true)
 			return
 		}
 		if b.maxAccount > 0 && b.subscriptions >= b.maxAccount {
+			b.uses.account.Refused++
 			b.stats.Throttled++
 			codes[i] = protocol.SubackFailure
 			continue
@@ -364,6 +371,8 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 		sub := &subscription{session: s, filter: f.Topic, qos: f.QoS}
 		s.subs = append(s.subs, sub)
 		b.index(sub)
+		b.uses.subscriptions.See(int64(len(s.subs)))
+		b.uses.account.See(int64(b.subscriptions))
 		fresh = append(fresh, sub)
 	}
 	b.emit(c, protocol.Encode(&protocol.Packet{Type: protocol.Suback, PacketID: p.PacketID, Codes: codes}))

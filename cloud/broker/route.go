@@ -176,6 +176,9 @@ func (b *Broker) deliver(now int64, s *subscription, topic string, payload []byt
 	if qos == 1 {
 		m := message{topic: topic, payload: payload}
 		if se.pacing || len(se.queue) > 0 || b.rates.Full(len(se.inflight)) {
+			if b.rates.Full(len(se.inflight)) {
+				b.uses.inflight.Refused++
+			}
 			se.store(m)
 			return
 		}
@@ -228,11 +231,13 @@ func (b *Broker) retain(p registry.Principal, topic string, payload []byte, qos 
 		return
 	}
 	if _, ok := b.retained[topic]; !ok && b.maxRetained > 0 && len(b.retained) >= b.maxRetained {
+		b.uses.retained.Refused++
 		b.stats.Throttled++
 		return
 	}
 	b.stats.Metered += rules.Metered(len(topic) + len(payload)) // besides the publish
 	b.retained[topic] = retained{payload, qos}
+	b.uses.retained.See(int64(len(b.retained)))
 }
 
 // Publish sends a message of the cloud to its subscribers.

@@ -17,6 +17,7 @@ type limiter struct {
 	mu         sync.Mutex
 	puts, gets int64
 	prefixes   map[string]*rates
+	forgotten  rates // peaks of those that were forgotten
 }
 
 // maxPrefixes bounds the memory of a limiter; beyond it all is forgotten.
@@ -41,6 +42,7 @@ func (l *limiter) allow(now int64, method, bucket, key string) bool {
 	r := l.prefixes[prefix]
 	if r == nil {
 		if len(l.prefixes) >= maxPrefixes {
+			l.forgotten.puts.Peak, l.forgotten.gets.Peak = l.peaks()
 			clear(l.prefixes)
 		}
 		r = &rates{quota.Rate{PerSecond: l.puts}, quota.Rate{PerSecond: l.gets}}
@@ -50,4 +52,20 @@ func (l *limiter) allow(now int64, method, bucket, key string) bool {
 		return r.gets.Allow(now)
 	}
 	return r.puts.Allow(now)
+}
+
+// peaks are those of the busiest prefix; mu is held.
+func (l *limiter) peaks() (puts, gets quota.Peak) {
+	puts, gets = l.forgotten.puts.Peak, l.forgotten.gets.Peak
+	for _, r := range l.prefixes {
+		puts, gets = puts.And(r.puts.Peak), gets.And(r.gets.Peak)
+	}
+	return puts, gets
+}
+
+// Uses adds what was used of the bucket's quotas.
+func (s *Service) Uses(out map[quota.Name]quota.Peak) {
+	s.limiter.mu.Lock()
+	defer s.limiter.mu.Unlock()
+	out[quota.S3Puts], out[quota.S3Gets] = s.limiter.peaks()
 }

@@ -263,17 +263,50 @@ func (s *Service) admit(r *CreateJobRequest, scheduled bool) error {
 			active++
 		}
 	}
+	use := &s.uses.Snapshot
+	if r.TargetSelection == Continuous {
+		use = &s.uses.Continuous
+	}
+	running := s.concurrent()
 	switch {
 	case limit > 0 && active >= limit:
+		use.Refused++
 		return aws.LimitExceeded.Because("%d %s jobs are active already.", active, strings.ToUpper(r.TargetSelection))
-	case !scheduled && l.Concurrent > 0 && s.concurrent() >= l.Concurrent:
-		return aws.LimitExceeded.Because("%d jobs are being rolled out already.", s.concurrent())
+	case !scheduled && l.Concurrent > 0 && running >= l.Concurrent:
+		s.uses.Concurrent.Refused++
+		return aws.LimitExceeded.Because("%d jobs are being rolled out already.", running)
+	}
+	use.see(active + 1)
+	if !scheduled {
+		s.uses.Concurrent.see(running + 1)
 	}
 	return nil
 }
 
+// Use is the most that there was of something limited, and how often a limit refused.
+type Use struct {
+	Most    int64
+	Refused uint64
+}
+
+func (u *Use) see(n int) { u.Most = max(u.Most, int64(n)) }
+
+// Uses is what was used of Limits. Of the rollout rate that is the fastest pace of a
+// job, or all of its things if they are fewer.
+type Uses struct{ Snapshot, Continuous, Concurrent, RolloutRate Use }
+
+// Uses says what was used of the limits so far.
+func (s *Service) Uses() Uses {
+	u := s.uses
+	for _, j := range s.order {
+		u.RolloutRate.see(min(int(j.rate.now/1000), j.notified))
+	}
+	return u
+}
+
 func (s *Service) checkRate(c *RolloutConfig) error {
 	if n := s.cfg.Limits.RolloutRate; n > 0 && c != nil && c.MaximumPerMinute > n {
+		s.uses.RolloutRate.Refused++
 		return aws.InvalidRequest.Because("maximumPerMinute %d: want 1 to %d", c.MaximumPerMinute, n)
 	}
 	return nil

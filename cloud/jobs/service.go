@@ -138,6 +138,7 @@ type Service struct {
 	changes uint64 // of job and execution states
 	timed   int    // jobs with a schedulingConfig
 	told    uint64 // events
+	uses    Uses
 
 	jobEvents, executionEvents bool
 	events                     []Event

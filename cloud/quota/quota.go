@@ -303,12 +303,20 @@ type Rate struct {
 	PerSecond int64 // 0 = no limit
 	spent     int64 // tokens missing, in units of 1e-9
 	last      int64
+	Peak            // what was asked for within a second of the clock
+	until     int64 // end of that second
+	asked     int64 // in it
 }
 
 const second = int64(1e9)
 
 // Allow takes one token at the time now (unix nanoseconds) if there is one.
 func (r *Rate) Allow(now int64) bool {
+	if now >= r.until {
+		r.until, r.asked = now-now%second+second, 0
+	}
+	r.asked++
+	r.See(r.asked)
 	if r.PerSecond <= 0 {
 		return true
 	}
@@ -318,6 +326,7 @@ func (r *Rate) Allow(now int64) bool {
 		r.last = now
 	}
 	if r.spent+second > r.PerSecond*second {
+		r.Refused++
 		return false
 	}
 	r.spent += second

@@ -31,6 +31,25 @@ func TestRate(t *testing.T) {
 	}
 }
 
+func TestPeak(t *testing.T) {
+	r := Rate{PerSecond: 10}
+	now := 1_700_000_000*second + second/2
+	for range 12 {
+		r.Allow(now)
+	}
+	now += second
+	for range 3 {
+		r.Allow(now)
+	}
+	require.Equal(t, Peak{12, 2}, r.Peak, "asked for in one second, and refused")
+	free := Rate{}
+	free.Allow(now)
+	free.Allow(now + second/4)
+	free.Allow(now + second)
+	require.Equal(t, Peak{2, 0}, free.Peak, "counted without a limit too")
+	require.Equal(t, []Use{{Rows[1], 500, Peak{12, 2}}}, Uses(Limits{ConnectRate: 500}, map[Name]Peak{ConnectRate: r.Peak, Streams: {}}))
+}
+
 func TestProfiles(t *testing.T) {
 	l, err := Named("aws-default")
 	require.NoError(t, err)

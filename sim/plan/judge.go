@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/otasim/otasim/sim/report"
 )
 
 // Spread is a metric over the seeds of a point.
@@ -78,6 +80,26 @@ func (p *Plan) Judge(runs [][]*Run) *Judgement {
 	j.respond()
 	j.recommend()
 	return j
+}
+
+// Quota is the one that was most in the way in the row's first run in which one
+// throttled, or else in its first run. nil: no quota was used.
+func (r *Row) Quota() (q *report.Quota) {
+	for _, run := range r.Runs {
+		if run.Quota != nil && (q == nil || q.Throttled == 0 && run.Quota.Throttled > 0) {
+			q = run.Quota
+		}
+	}
+	return q
+}
+
+// Binds says in words which quota binds at a row, "" if none does: one that throttled,
+// or a rate that is used up.
+func (r *Row) Binds() string {
+	if q := r.Quota(); q != nil && (q.Throttled > 0 || q.Share() >= 1) {
+		return q.String()
+	}
+	return ""
 }
 
 func (r *Row) median(m *Metric) float64 { return r.Spreads[m.Name].P50 }
@@ -247,6 +269,14 @@ func (j *Judgement) recommend() {
 			kept = fmt.Sprintf(" It keeps every constraint, as %d of %d rows do.", good, len(j.Rows))
 		}
 		j.say("Take %s: %s.%s", j.cite(j.Best), strings.Join(words, ", "), kept)
+	}
+	if c := j.centre(); len(c.Runs) > 0 {
+		switch q := c.Quota(); {
+		case c.Binds() != "":
+			j.say("A quota binds in row %d: %s (%s).", c.Number, c.Binds(), q.Unit)
+		case q != nil && q.Limit != nil:
+			j.say("No quota binds in row %d; the tightest is %s (%s).", c.Number, q.String(), q.Unit)
+		}
 	}
 	j.single()
 	for i := range j.Responses {

@@ -24,8 +24,9 @@ type Run struct {
 	Seed    uint64             `json:"seed"`
 	Verdict string             `json:"verdict"`
 	Error   string             `json:"error,omitempty"`
-	Values  map[string]float64 `json:"values"` // by metric; a time that never came is left out
-	Curve   []float64          `json:"curve"`  // virtual seconds from the first job's creation until 0, 2, 4 ... 100 % of the targets had succeeded
+	Values  map[string]float64 `json:"values"`          // by metric; a time that never came is left out
+	Quota   *report.Quota      `json:"quota,omitempty"` // that was most in the way
+	Curve   []float64          `json:"curve"`           // virtual seconds from the first job's creation until 0, 2, 4 ... 100 % of the targets had succeeded
 	Hash    string             `json:"trace_hash"`
 	Wall    float64            `json:"wall_seconds"`
 }
@@ -142,7 +143,7 @@ func (p *Plan) one(ctx context.Context, pt *Point, seed uint64, run Runner) (*Ru
 	if res.Verdict == report.VerdictInterrupted {
 		return nil, nil //nolint:nilnil // no run, and no mistake
 	}
-	out := &Run{Plan: p.id, Point: p.Label(pt), Seed: seed, Verdict: res.Verdict, Error: res.Error, Values: map[string]float64{}, Curve: res.Updates.Curve, Hash: res.TraceHash, Wall: res.WallSeconds}
+	out := &Run{Plan: p.id, Point: p.Label(pt), Seed: seed, Verdict: res.Verdict, Error: res.Error, Values: map[string]float64{}, Quota: res.Tightest(), Curve: res.Updates.Curve, Hash: res.TraceHash, Wall: res.WallSeconds}
 	for i := range Metrics {
 		if v := Metrics[i].of(res); v != never && v == v {
 			out.Values[Metrics[i].Name] = v

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/otasim/otasim/sim/report"
 )
 
 // Schema is the version of the JSON document.
@@ -112,6 +114,7 @@ func (j *Judgement) WriteCSV(w io.Writer) error {
 		head = append(head, j.Plan.Parameters[i].Name)
 	}
 	head = append(head, "runs", "keeps_constraints", "pareto", "best")
+	head = append(head, "tightest_quota", "quota_peak", "quota_limit", "quota_throttled")
 	for i := range Metrics {
 		head = append(head, Metrics[i].Name, Metrics[i].Name+"_p5", Metrics[i].Name+"_p95")
 	}
@@ -124,6 +127,14 @@ func (j *Judgement) WriteCSV(w io.Writer) error {
 			line = append(line, j.Plan.Parameters[k].Labels[c])
 		}
 		line = append(line, strconv.Itoa(len(r.Runs)), strconv.FormatBool(r.Keeps()), strconv.FormatBool(r.Pareto), strconv.FormatBool(r == j.Best))
+		q := []string{"", "", "", ""}
+		if u := r.Quota(); u != nil {
+			q[0], q[1], q[3] = u.Name, strconv.FormatInt(u.Peak, 10), strconv.FormatUint(u.Throttled, 10)
+			if u.Limit != nil {
+				q[2] = strconv.FormatInt(*u.Limit, 10)
+			}
+		}
+		line = append(line, q...)
 		for i := range Metrics {
 			s := r.Spreads[Metrics[i].Name]
 			for _, v := range []float64{s.P50, s.P5, s.P95} {
@@ -176,6 +187,7 @@ type JSONRow struct {
 	Keeps   bool                  `json:"keeps_constraints"`
 	Broken  []string              `json:"broken"`
 	Pareto  bool                  `json:"pareto"`
+	Quota   *report.Quota         `json:"tightest_quota"`
 	Metrics map[string][]*float64 `json:"metrics"` // 5th, 50th and 95th percentile
 }
 
@@ -197,7 +209,7 @@ func (j *Judgement) Document() Document {
 		d.Best = &j.Best.Number
 	}
 	for _, r := range j.Rows {
-		row := JSONRow{Number: r.Number, Values: map[string]string{}, Runs: len(r.Runs), Keeps: r.Keeps(), Broken: append([]string{}, r.Broken...), Pareto: r.Pareto, Metrics: map[string][]*float64{}}
+		row := JSONRow{Number: r.Number, Values: map[string]string{}, Runs: len(r.Runs), Keeps: r.Keeps(), Broken: append([]string{}, r.Broken...), Pareto: r.Pareto, Quota: r.Quota(), Metrics: map[string][]*float64{}}
 		for k, c := range r.Point.Choice {
 			row.Values[j.Plan.Parameters[k].Name] = j.Plan.Parameters[k].Labels[c]
 		}

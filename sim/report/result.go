@@ -40,6 +40,7 @@ type Result struct {
 	Traffic    Traffic          `json:"traffic"`
 	Flash      Flash            `json:"flash"`
 	CostUSD    *Cost            `json:"cost_usd"` // null: not metered
+	Quotas     []Quota          `json:"quotas"`   // those of which something was used
 	Assertions []Assertion      `json:"assertions"`
 	Thresholds []Threshold      `json:"thresholds"`
 	Faults     []Fault          `json:"faults"`

@@ -204,6 +204,9 @@ func (r *Result) numbers() [][2]string {
 		lines = append(lines, [2]string{"cloud", fmt.Sprintf("%s MQTT messages out (%s), %s in (%s), %s connects, %s throttled",
 			Thousands(t.MQTTMessagesOut), mebi(t.MQTTBytesOut), Thousands(t.MQTTMessagesIn), mebi(t.MQTTBytesIn), Thousands(t.Connects), Thousands(t.Throttled))})
 	}
+	if q := r.Tightest(); q != nil && (q.Throttled > 0 || q.Share() >= 0.5) {
+		lines = append(lines, [2]string{"tightest quota", q.String()})
+	}
 	if r.Flash.BytesProgrammed > 0 {
 		lines = append(lines, [2]string{"flash", fmt.Sprintf("%s programmed, %s sectors erased, most worn sector %s erases, %s power cuts",
 			mebi(r.Flash.BytesProgrammed), Thousands(r.Flash.SectorsErased), Thousands(r.Flash.MaxWear), Thousands(r.Flash.PowerCuts))})

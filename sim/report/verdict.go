@@ -91,6 +91,7 @@ func (r *Result) Normalize() {
 		r.Schema = Schema
 	}
 	list(&r.Jobs)
+	list(&r.Quotas)
 	list(&r.Assertions)
 	list(&r.Thresholds)
 	list(&r.Faults)

@@ -26,24 +26,25 @@ type Verdict struct {
 // used nothing.
 //
 //	publishes:   a count that begins anew with each second of the clock
+//	bytes:       another, for those who want to know
 //	throughput:  a bucket of one second's worth; what does not fit waits until it does
 type Limiter struct {
 	second    int64
 	publishes int64
+	bytes     int64
 	busy      int64 // until when the bytes of the past occupy the connection, unix nanoseconds
 }
 
 // Publish asks for one PUBLISH of n bytes, topic and payload, at the time now
 // in unix nanoseconds. Either direction counts.
 func (l *Limiter) Publish(r *Rates, now int64, n int) Verdict {
-	if r.Publishes > 0 {
-		if s := now / int64(time.Second); s != l.second {
-			l.second, l.publishes = s, 0
-		}
-		if l.publishes >= r.Publishes {
-			return Verdict{Drop: true}
-		}
-		l.publishes++
+	if s := now / int64(time.Second); s != l.second {
+		l.second, l.publishes, l.bytes = s, 0, 0
+	}
+	l.publishes++
+	l.bytes += int64(n)
+	if r.Publishes > 0 && l.publishes > r.Publishes {
+		return Verdict{Drop: true}
 	}
 	if r.Throughput <= 0 {
 		return Verdict{}
@@ -51,6 +52,10 @@ func (l *Limiter) Publish(r *Rates, now int64, n int) Verdict {
 	l.busy = max(l.busy, now) + int64(n)*int64(time.Second)/r.Throughput
 	return Verdict{Wait: time.Duration(max(0, l.busy-now-int64(time.Second)))}
 }
+
+// Asked is what was asked for in the second of the clock of the latest PUBLISH,
+// dropped or not.
+func (l *Limiter) Asked() (publishes, bytes int64) { return l.publishes, l.bytes }
 
 // Full reports whether n unacknowledged publishes are as many as may be.
 func (r *Rates) Full(n int) bool { return r.Inflight > 0 && n >= r.Inflight }

@@ -4,6 +4,7 @@ package html
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
@@ -121,6 +122,14 @@ func section(r *report.Result, id string) (Section, error) {
 		}
 		s.Cost = []drawn{d}
 	}
+	if c := quotaChart(r.Quotas); len(c.Names) > 0 {
+		c.ID = id + "-quotas"
+		d, err := c.draw()
+		if err != nil {
+			return s, err
+		}
+		s.Cost = append(s.Cost, d)
+	}
 	return s, nil
 }
 
@@ -211,6 +220,28 @@ func costChart(c *report.Cost) Chart {
 		{"job executions", number(float64(c.Usage.JobExecutions)), usd(c.JobExecutions)},
 		{"S3 requests and bytes to devices", number(float64(c.Usage.S3Requests)) + ", " + byteSize(float64(c.Usage.S3EgressBytes)), usd(c.S3)}, {"total", "", usd(c.Total)}}}
 	return out
+}
+
+// quotaChart is how much of each limit was used, the tightest eight, and a table of all.
+func quotaChart(all []report.Quota) Chart {
+	c := Chart{Title: "Quota headroom", Note: "Peak use of the account's quotas in per cent of their limits; the peak of a rate is what was asked for within a second.", Unit: "per cent of the limit", Kind: Bars,
+		Series: []Line{{Name: "peak use", Color: 1}}, Limits: []Limit{{100, "limit"}}}
+	c.Table = &Table{Rows: [][]string{{"quota", "peak", "limit", "headroom", "throttled", "unit"}}}
+	tight := slices.Clone(all)
+	slices.SortStableFunc(tight, func(a, b report.Quota) int { return cmp.Compare(b.Share(), a.Share()) })
+	for i := range tight {
+		q := &tight[i]
+		limit, headroom := "none", ""
+		if q.Limit != nil {
+			limit, headroom = number(float64(*q.Limit)), number(math.Round(100*max(0, 1-q.Share())))+" %"
+		}
+		c.Table.Rows = append(c.Table.Rows, []string{q.Name, number(float64(q.Peak)), limit, headroom, number(float64(q.Throttled)), q.Unit})
+		if q.Limit != nil && len(c.Names) < 8 {
+			c.Names = append(c.Names, strings.ReplaceAll(q.Name, "connection", "conn."))
+			c.Series[0].Y = append(c.Series[0].Y, math.Round(1000*q.Share())/10)
+		}
+	}
+	return c
 }
 
 func histogram(id, title, note, unit, xunit string, bins []report.Bin) Chart {
