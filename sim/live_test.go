@@ -16,6 +16,7 @@ import (
 // Two worlds, one code: the same file comes to the same end on sockets as in virtual
 // time. Only how far a rollout came until it was aborted is a matter of time.
 func TestLiveAndVirtualAgree(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	if testing.Short() {
 		t.Skip("takes the wall's time")
 	}
