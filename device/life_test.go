@@ -191,7 +191,7 @@ func TestWatchdog(t *testing.T) {
 	b.step(Event{Kind: PowerOn})
 	b.run(time.Hour)
 	require.Equal(t, []string{"ota_0", "ota_1", "ota_0"}, started[:3])
-	require.InDelta(t, 90, (at[2] - at[1]).Seconds(), 6)
+	require.InDelta(t, 90, (at[2] - at[1]).Seconds(), 7) // a handshake that has begun is finished first, then comes the boot
 	require.Equal(t, "FAILED", cloud.status)
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Model is one kind of board: what it is, what its work costs and how its
 // connection task behaves. Rows are shared by devices and never changed. Times are
-// typical values; docs/fidelity.md says how each was obtained.
+// typical values, those of Timings.
 type Model struct {
 	Name              string // "esp32-4MB"
 	Target            string // as in idf.py set-target
@@ -45,25 +45,26 @@ type Model struct {
 // looks for the second-stage bootloader (0x1000 on the ESP32, 0 on S3 and C3).
 func Models() []*Model {
 	var rows []*Model
+	times := Timings()
 	for _, kind := range []struct {
 		target string
 		chip   *image.Chip
 		bits   int
 		sizes  []uint32 // MiB
-		cpu    int64    // percent of the ESP32's time for the same work
 	}{
-		{"esp32", image.ESP32, 32, []uint32{2, 4, 8, 16}, 100},
-		{"esp32s3", image.ESP32S3, 16, []uint32{4, 8, 16}, 90},
-		{"esp32c3", image.ESP32C3, 16, []uint32{2, 4, 8, 16}, 150},
+		{"esp32", image.ESP32, 32, []uint32{2, 4, 8, 16}},
+		{"esp32s3", image.ESP32S3, 16, []uint32{4, 8, 16}},
+		{"esp32c3", image.ESP32C3, 16, []uint32{2, 4, 8, 16}},
 	} {
 		for _, size := range kind.sizes {
 			m := *board
 			m.Name, m.Target, m.Chip = fmt.Sprintf("%s-%dMB", kind.target, size), kind.target, kind.chip
 			m.FlashSize, m.SecureVersionBits = size<<20, kind.bits
-			for _, t := range []*time.Duration{&m.Boot, &m.AppStart, &m.TLS, &m.HTTPS, &m.HTTP, &m.Verify, &m.JSON, &m.CBOR} {
-				*t = *t * time.Duration(kind.cpu) / 100
+			for i := range times {
+				if times[i].Target == kind.target {
+					m.take(&times[i])
+				}
 			}
-			m.HashRate = uint32(int64(m.HashRate) * 100 / kind.cpu)
 			rows = append(rows, &m)
 		}
 	}
@@ -83,18 +84,8 @@ func ModelOf(target string, flashSize uint32) *Model {
 // DefaultModel is an ESP32-DevKitC with 4 MB of flash.
 func DefaultModel() *Model { return ModelOf("esp32", 4<<20) }
 
-// board is an ESP32-DevKitC at 240 MHz.
+// board is what all boards have in common.
 var board = &Model{
-	Boot:                350 * time.Millisecond,
-	AppStart:            400 * time.Millisecond,
-	WiFi:                2500 * time.Millisecond,
-	TLS:                 1800 * time.Millisecond,
-	HTTPS:               1500 * time.Millisecond,
-	HTTP:                2 * time.Millisecond,
-	HashRate:            2 << 20,
-	Verify:              180 * time.Millisecond,
-	JSON:                2 * time.Millisecond,
-	CBOR:                300 * time.Microsecond,
 	ResetDelay:          500 * time.Millisecond,
 	TaskWDT:             20 * time.Second,
 	BootBudget:          5,
