@@ -10,11 +10,11 @@ CC       ?= cc
 # What shares memory between goroutines; machines are sequential by design.
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live fuzz mutants explore-long coverage-totals check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live predict fuzz mutants explore-long coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | fuzz [FUZZTIME=5s] | mutants | explore-long | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
