@@ -217,9 +217,12 @@ func (k *Kernel[M]) await() {
 	if k.patience.spin(func() bool { return k.pending.Load() == 0 }) {
 		return
 	}
-	k.idle.Store(true)
-	if k.pending.Load() > 0 || !k.idle.Swap(false) {
-		<-k.done
+	// A worker that was stopped inside finish at the end of an earlier epoch may wake us for that one.
+	for k.pending.Load() > 0 {
+		k.idle.Store(true)
+		if k.pending.Load() > 0 || !k.idle.Swap(false) {
+			<-k.done
+		}
 	}
 }
 
@@ -282,11 +285,7 @@ func (k *Kernel[M]) work(i int, seen uint64) {
 	p := newPatience(len(k.shards))
 	for {
 		if !p.spin(func() bool { return k.epoch.Load() != seen }) {
-			k.parked[i].Store(true)
-			// Raised in between, nobody will wake us.
-			if k.epoch.Load() == seen || !k.parked[i].Swap(false) {
-				<-k.wake[i]
-			}
+			k.park(i, seen)
 		}
 		seen++
 		if k.quit {
@@ -295,6 +294,18 @@ func (k *Kernel[M]) work(i int, seen uint64) {
 		}
 		k.runGuarded(k.shards[i+1])
 		k.finish()
+	}
+}
+
+// park returns when an epoch after the one seen has begun. The caller of Run, if it was stopped between raising the epoch and
+// looking here, may wake us for one that we have run already.
+func (k *Kernel[M]) park(i int, seen uint64) {
+	for k.epoch.Load() == seen {
+		k.parked[i].Store(true)
+		// Raised in between, nobody will wake us.
+		if k.epoch.Load() == seen || !k.parked[i].Swap(false) {
+			<-k.wake[i]
+		}
 	}
 }
 

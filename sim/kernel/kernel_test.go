@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,5 +158,44 @@ func BenchmarkHold(b *testing.B) {
 			k.Run(1 << 60)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
+	}
+}
+
+// A late wake-up, sent by one that was stopped at the end of the epoch before, ends neither wait.
+func TestLateWakeUps(t *testing.T) {
+	k := New(Config[int]{Actors: 2, Workers: 2, Handle: func(*Shard[int], *Event[int]) {}})
+	k.done, k.wake, k.parked = make(chan struct{}, 1), []chan struct{}{make(chan struct{}, 1)}, make([]atomic.Bool, 1)
+	k.pending.Store(1)
+	left := make(chan int32, 1)
+	go func() { k.await(); left <- k.pending.Load() }()
+	wait(t, left, &k.idle)
+	require.True(t, k.idle.Swap(false))
+	k.done <- struct{}{}
+	wait(t, left, &k.idle)
+	k.finish()
+	require.Zero(t, <-left)
+
+	begun := make(chan int32, 1)
+	go func() { k.park(0, 0); begun <- int32(k.epoch.Load()) }()
+	wait(t, begun, &k.parked[0])
+	require.True(t, k.parked[0].Swap(false))
+	k.wake[0] <- struct{}{}
+	wait(t, begun, &k.parked[0])
+	k.epoch.Add(1)
+	require.True(t, k.parked[0].Swap(false))
+	k.wake[0] <- struct{}{}
+	require.Equal(t, int32(1), <-begun)
+}
+
+// wait returns when the other goroutine sleeps; if it went on instead, the test fails.
+func wait(t *testing.T, went <-chan int32, asleep *atomic.Bool) {
+	t.Helper()
+	for !asleep.Load() {
+		select {
+		case n := <-went:
+			require.Fail(t, "went on", "%d", n)
+		default:
+			runtime.Gosched()
+		}
 	}
 }
