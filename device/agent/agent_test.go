@@ -13,6 +13,7 @@ type fake struct {
 	platform  PlatformState
 	failNet   bool
 	failPAL   bool
+	refuse    bool // the signature
 	open      bool
 	size      uint32
 	written   map[uint32]bool
@@ -97,7 +98,7 @@ func (p *fake) CloseFile(f *File) PALStatus {
 		p.problem("file of %d blocks closed with %d", want, len(p.written))
 	}
 	p.closed++
-	if p.failPAL {
+	if p.failPAL || p.refuse {
 		return PALSignature
 	}
 	return 0
