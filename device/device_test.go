@@ -100,7 +100,7 @@ type testCloud struct {
 	blocks   [][]byte // encoded once, as the stream service does
 	history  []string
 	refuse   bool // connects are refused
-	mute     bool // nothing is answered
+	mute     bool // nothing is answered, connects time out
 	path     string
 	fileType int
 }
@@ -138,6 +138,9 @@ func (c *testCloud) block(index, size int) []byte {
 // answer returns what comes back for an operation.
 func (c *testCloud) answer(op NetOp) []Event {
 	if c.mute {
+		if op.Kind == OpConnect {
+			return []Event{{Kind: ConnectFailed, Err: "timeout"}}
+		}
 		return nil
 	}
 	var out []Event
@@ -205,6 +208,7 @@ type bench struct {
 	queue []Event
 	lost  int
 	off   time.Duration // how long power stays off after a cut
+	eyes  *witness      // nil: nobody looks
 }
 
 func (b *bench) step(ev Event) {
@@ -223,7 +227,11 @@ func (b *bench) step(ev Event) {
 		b.step(Event{Kind: PowerOn})
 		return
 	}
-	for _, op := range b.d.Ops() {
+	ops := b.d.Ops()
+	if b.eyes != nil {
+		b.eyes.stepped(ops)
+	}
+	for _, op := range ops {
 		if op.Kind == OpConnect {
 			b.queue = nil
 		}

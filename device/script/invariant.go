@@ -26,7 +26,7 @@ var Invariants = [...]Invariant{
 	{8, "an unverified image is started once at most", nil},
 	{9, "a status update names a job that was delivered", words("jobIDSplice lateBlockFails abortNeedsPublish longJobIDCustom")},
 	{10, "a job gets one terminal status, and no progress after it", words("lateBlockFails readsIntoTransfer")},
-	{11, "SUCCEEDED of an image comes after its record is VALID", nil},
+	{11, "SUCCEEDED of an image comes after its record is VALID, and after its rejection the older one starts", words("trialOverwrites")},
 	{12, "the version reported is the one that runs", words("versionZeroEmpty")},
 	{13, "unanswered requests stay within the limit; an accepted block starts the count anew", words("duplicateResets")},
 	{14, "a transfer has a job, an open file and a bitmap", words("abortNeedsPublish readsIntoTransfer lateBlockFails staleEvents")},
@@ -38,7 +38,7 @@ var Invariants = [...]Invariant{
 	{20, "a stream request fits its buffer", nil},
 	{21, "a new job is taken without a restart, unless the agent was stopped", words("jobMessageCloses stallsOnLostRequest keepsFailedJob stickyProtocol silentBadSize trailerOverflows abortNeedsPublish keepsOptionals staleSizeGuard queueLosesTimer suspendStopsEarly staleEvents")},
 	{22, "under a fair network a transfer ends", words("stallsOnLostRequest jobMessageCloses httpCounts")},
-	{23, "every job gets a terminal status or is replaced", words("silentBadSize stickyProtocol jobMessageCloses asksOnce readsIntoTransfer")},
+	{23, "every job gets a terminal status or is replaced", words("silentBadSize stickyProtocol jobMessageCloses asksOnce readsIntoTransfer notificationLosesBuffer")},
 	{24, "subscriptions do not pile up", words("switchLeavesStream unsubscribeFlagSticks")},
 	{25, "a rollback ends within the watchdog and one more restart", nil},
 }
