@@ -12,9 +12,14 @@ import (
 	"github.com/otasim/otasim/sim/live"
 )
 
+// lead is how far the clock of a device may be ahead of the world's. What its flash
+// and CPU are busy with for less does not put its goroutine to sleep: a block of 4 KiB
+// takes some 10 ms. Over a longer time a device is no faster than its board.
+const lead = 100 * time.Millisecond
+
 // unit is the goroutine around one device on sockets. It steps the device when mail
 // or a timer calls for it, and sleeps as long as the device's flash and CPU are
-// busy.
+// busy, but for the lead.
 type unit struct {
 	w      *liveWorld
 	a      *actor
@@ -134,8 +139,8 @@ func (u *unit) run(ctx context.Context) {
 	}
 	defer u.http.Close()
 	for ctx.Err() == nil {
-		if busy := u.busyUntil(); u.w.clock.Now() < busy {
-			u.w.clock.Wait(ctx, busy, nil)
+		if ahead := u.busyUntil() - lead; u.w.clock.Now() < ahead {
+			u.w.clock.Wait(ctx, ahead, nil)
 			continue
 		}
 		if m, ok := u.box.take(); ok {
@@ -261,7 +266,7 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 		u.w.tell()
 	}
 	for i := range ops {
-		if !u.w.clock.Wait(ctx, ops[i].At, nil) {
+		if !u.w.clock.Wait(ctx, ops[i].At-lead, nil) {
 			return
 		}
 		if ops[i].Kind >= device.OpHTTPOpen {

@@ -70,6 +70,8 @@ type outgoing struct {
 	to    *peer
 	lasts bool
 	list  []target
+	plain bool // list was found without shared subscriptions, which take turns
+	found bool // list is complete
 }
 
 // Options are what a server for other people's clients has beyond a run.
@@ -405,14 +407,30 @@ func (b *Broker) deliver() {
 		b.mu.Unlock()
 		err := b.commit()
 		for i := range batch {
-			if d := &batch[i]; err != nil {
+			d := &batch[i]
+			if err != nil {
 				b.dropped.Add(1) // it is not certain to have happened
 			} else {
+				if i > 0 {
+					d.follow(&batch[i-1])
+				}
 				b.carry(d)
 			}
 			b.moved.Add(1)
 		}
 		clear(batch)
+	}
+}
+
+// follow takes those that a delivery is for from the one before, if that was on the same
+// topic: the blocks of an answer.
+func (d *outgoing) follow(before *outgoing) {
+	if d.Direct || d.lasts || !before.plain || d.Topic != before.Topic || d.QoS != before.QoS {
+		return
+	}
+	d.list, d.plain, d.found = before.list, true, true
+	for i := range d.list {
+		d.list[i].Payload = d.Payload
 	}
 }
 
@@ -422,10 +440,11 @@ func (b *Broker) carry(d *outgoing) {
 	switch {
 	case d.Direct:
 		b.direct(d.to, m, d.Subscribed)
-	case !d.lasts:
+	case !d.lasts && !d.found:
 		subs := b.subscribers(d.Topic)
 		b.mu.Lock()
 		d.list, _ = b.targets(subs, m, "", false)
+		d.plain = len(subs.Shared) == 0
 		b.mu.Unlock()
 		fallthrough
 	default:

@@ -404,9 +404,9 @@ func (s *session) tls() (*tls.Config, error) { return s.to.TLS(&s.connect) }
 // TLS makes the configuration of the handshake from what the device read from its
 // flash for OpConnect.
 func (to *Endpoint) TLS(op *device.NetOp) (*tls.Config, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(encoded(op.CA, "CERTIFICATE")) {
-		return nil, errors.New("root certificate in flash: malformed")
+	roots, err := rootsOf(op.CA)
+	if err != nil {
+		return nil, err
 	}
 	pair, err := tls.X509KeyPair(encoded(op.Certificate, "CERTIFICATE"), encoded(op.Key, "EC PRIVATE KEY"))
 	if err != nil {
@@ -418,6 +418,28 @@ func (to *Endpoint) TLS(op *device.NetOp) (*tls.Config, error) {
 		MinVersion:       tls.VersionTLS12, MaxVersion: tls.VersionTLS12, // what the TLS stack of the firmware speaks
 		Time: func() time.Time { return to.Epoch.Add(to.Clock.Now()) },
 	}, nil
+}
+
+// pools are the sets of roots that devices had in flash: the same for many.
+var pools struct {
+	sync.Mutex
+	last string // what one is made of
+	pool *x509.CertPool
+}
+
+// rootsOf is the set of a root certificate in flash, which is not to be changed.
+func rootsOf(ca []byte) (*x509.CertPool, error) {
+	pools.Lock()
+	defer pools.Unlock()
+	if pools.pool != nil && string(ca) == pools.last {
+		return pools.pool, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(encoded(ca, "CERTIFICATE")) {
+		return nil, errors.New("root certificate in flash: malformed")
+	}
+	pools.last, pools.pool = string(ca), roots
+	return roots, nil
 }
 
 // encoded wraps DER in PEM. NVS holds either; strings there end in a zero.

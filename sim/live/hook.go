@@ -328,9 +328,10 @@ func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) 
 
 // OnPacketSent counts.
 func (h *hook) OnPacketSent(_ *mqtt.Client, pk packets.Packet, _ []byte) {
-	h.b.out.Add(1)
 	if pk.FixedHeader.Type == packets.Publish {
-		h.b.metered.Add(rules.Metered(len(pk.TopicName) + len(pk.Payload)))
+		h.b.counted(len(pk.TopicName) + len(pk.Payload))
+	} else {
+		h.b.out.Add(1)
 	}
 }
 

@@ -73,6 +73,26 @@ type segment struct {
 	b   []byte
 }
 
+// chunks are the memory of segments that are no longer than a chunk.
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// newSegment copies b, which may be in two parts.
+func newSegment(due time.Time, head, b []byte) segment {
+	if len(head)+len(b) > chunk {
+		return segment{due, append(append(make([]byte, 0, len(head)+len(b)), head...), b...)}
+	}
+	c := chunks.Get().(*[chunk]byte)
+	return segment{due, append(append(c[:0], head...), b...)}
+}
+
+// free gives the memory back.
+func (s *segment) free() {
+	if cap(s.b) == chunk {
+		chunks.Put((*[chunk]byte)(s.b[:chunk]))
+	}
+	s.b = nil
+}
+
 func newPeer(conn net.Conn) *peer {
 	p := &peer{Conn: conn, raw: conn, done: make(chan struct{}), gone: make(chan struct{})}
 	p.idle.L = &p.out
@@ -132,27 +152,31 @@ func (p *peer) finish() {
 func (p *peer) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
 
 // Write implements net.Conn.
-func (p *peer) Write(b []byte) (int, error) {
+func (p *peer) Write(b []byte) (int, error) { return p.write(nil, b) }
+
+// write writes two parts as one.
+func (p *peer) write(head, b []byte) (int, error) {
 	p.out.Lock()
 	defer p.out.Unlock()
 	if p.closing {
 		return 0, errOver
 	}
-	if p.size+len(b) > hardBacklog {
+	size := len(head) + len(b)
+	if p.size+size > hardBacklog {
 		p.cut()
 		return 0, errSlow
 	}
-	p.size += len(b)
-	if n := len(p.waiting); n > 0 && p.waiting[n-1].due.Equal(p.due) && len(p.waiting[n-1].b)+len(b) <= chunk {
-		p.waiting[n-1].b = append(p.waiting[n-1].b, b...)
+	p.size += size
+	if n := len(p.waiting); n > 0 && p.waiting[n-1].due.Equal(p.due) && len(p.waiting[n-1].b)+size <= chunk {
+		p.waiting[n-1].b = append(append(p.waiting[n-1].b, head...), b...)
 	} else {
-		p.waiting = append(p.waiting, segment{p.due, append([]byte(nil), b...)})
+		p.waiting = append(p.waiting, newSegment(p.due, head, b))
 	}
 	if !p.flowing {
 		p.flowing = true
 		go p.flow()
 	}
-	return len(b), nil
+	return size, nil
 }
 
 // backlog is how many bytes wait.
@@ -184,6 +208,7 @@ func (p *peer) flow() {
 		err := p.send(s, closing)
 		p.out.Lock()
 		p.size -= len(s.b)
+		s.free()
 		if err != nil {
 			p.waiting, p.size, p.closing = nil, 0, true
 			p.cut()
