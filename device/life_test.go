@@ -327,6 +327,39 @@ func TestReleases(t *testing.T) {
 	}
 }
 
+// TestWrongSigner: a file signed by another key, with a signature that is none, or for a signer the device does not know, is
+// refused by every release in its own words, and the older firmware runs on.
+func TestWrongSigner(t *testing.T) {
+	_, other := newSigner()
+	for _, profile := range agent.Profiles {
+		want := "0x000000e3: 0x00000000"
+		switch {
+		case profile.Task2018:
+			want = "0x01000000: 0xfffffffe"
+		case profile == agent.V300:
+			want = "0xe3000000: 0xfffffffe"
+		}
+		for name, spoil := range map[string]func(c *testCloud){
+			"another key's file": func(c *testCloud) { c.file = append([]byte(nil), c.file...); c.file[9000] ^= 1 },
+			"no DER":             func(c *testCloud) { c.sig = bytes.Repeat([]byte{0x30}, 200) },
+			"a certificate":      func(c *testCloud) { c.sig = other[:256] },
+			"unknown signer":     func(c *testCloud) { c.certfile = "nobody" },
+		} {
+			cloud := offer(t)
+			spoil(cloud)
+			b := newBench(t, factory(t, flashmodel.NewStore(), "lamp-1", build(t, "1.0.0", 1, 100_000)), cloud, nil, nil)
+			reconfigure(t, b, profile)
+			b.step(Event{Kind: PowerOn})
+			b.run(time.Hour)
+			require.NotEmpty(t, cloud.history, "%s %s", profile.Name, name)
+			require.Equal(t, `FAILED {"reason":"`+want+`"}`, cloud.history[len(cloud.history)-1], "%s %s", profile.Name, name)
+			r, ok := b.d.Running()
+			require.True(t, ok)
+			require.Equal(t, "1.0.0", r.Version)
+		}
+	}
+}
+
 // reconfigure gives a factory-new device another release of the agent, and the boot loader and table of its time.
 func reconfigure(t *testing.T, b *bench, profile *agent.Profile) {
 	boot := *b.d.boot
