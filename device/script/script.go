@@ -1,5 +1,5 @@
-// Package script turns bytes into lives: of the OTA agent alone (Agent) or of a whole device with flash, power cuts and a
-// cloud (Device), and holds every step against the invariants of a correct device.
+// Package script turns bytes into lives of the OTA agent (Agent), and holds every step against the invariants of a correct
+// device. The tests of package device play the same steps with flash, power cuts and a cloud.
 //
 //	bytes    op arg  op arg  op arg ...          two bytes a step, any byte is good: op modulo the number of ops
 //	         |
