@@ -376,6 +376,12 @@ func (c *Cloud) Stats(now time.Time) Stats {
 		b = c.carried
 		b.Throttled += throttled
 	}
+	for _, r := range c.rates {
+		b.Throttled += r.Refused
+	}
+	for _, r := range c.calls {
+		b.Throttled += r.Refused
+	}
 	return Stats{b, s.Requests, s.Bytes}
 }
 

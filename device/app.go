@@ -323,9 +323,9 @@ func blank(n int) []byte { return zeros[:max(min(n, len(zeros)), 0)] }
 
 func (d *Device) verdict() {
 	r := d.ram
-	switch r.behaviour.SelfTest {
+	switch outcome := r.behaviour.Outcome(r.thing); outcome {
 	case firmware.Online, firmware.Pass, firmware.Slow:
-		if r.behaviour.SelfTest == firmware.Online && !r.connected {
+		if outcome == firmware.Online && !r.connected {
 			r.timers[timerVerdict] = d.flash.Clock() + time.Second
 			return
 		}

@@ -91,3 +91,22 @@ func TestWorkedDuration(t *testing.T) {
 		onePerCent(t, "seconds to a share", last*60/10+update, *c.should)
 	}
 }
+
+// By HTTP the blocks are S3 requests and bytes to the internet; by MQTT they are
+// messages, and nothing leaves S3 but to the service.
+func TestCostByProtocol(t *testing.T) {
+	const devices, file, block = 20, 512 << 10, 4 << 10
+	by := func(protocol string) *report.Result {
+		return run(t, load(t, "plans/base/field", scenario.Options{Devices: devices, Sets: []string{"updates.fw.protocols=[" + protocol + "]", "cloud.region=eu-central-1"}}), Options{Workers: 1})
+	}
+	mqtt, http := by("MQTT"), by("HTTP")
+	require.Equal(t, devices, mqtt.Updates.Succeeded)
+	require.Equal(t, devices, http.Updates.Succeeded)
+	require.Zero(t, mqtt.CostUSD.Usage.S3EgressBytes)
+	onePerCent(t, "bytes to devices by HTTPS", devices*file, float64(http.CostUSD.Usage.S3EgressBytes))
+	own := mqtt.CostUSD.Usage.S3Requests // the service's: to store, sign and stream the image
+	onePerCent(t, "S3 requests of devices", devices*file/block, float64(http.CostUSD.Usage.S3Requests-own))
+	onePerCent(t, "USD for S3 by HTTPS", (devices*file/block+10)*0.0004/1e3+devices*file*0.09/(1<<30), http.CostUSD.S3)
+	require.Less(t, mqtt.CostUSD.S3, 1e-4)
+	onePerCent(t, "messages saved by HTTPS", devices*(2*file/block+1), float64(mqtt.CostUSD.Usage.MeteredMessages-http.CostUSD.Usage.MeteredMessages))
+}

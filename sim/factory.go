@@ -222,7 +222,14 @@ func behaviours(images []firmwareImage, signer []byte) (*firmware.Catalogue, err
 		if err != nil {
 			return nil, err
 		}
-		if err := c.Add(img.data, firmware.Behaviour{Version: img.Version, SelfTest: outcome, Duration: img.SelfTestDuration,
+		share := uint32(img.SelfTestShare)
+		switch share {
+		case scenario.Million:
+			share = 0 // all, without a draw
+		case 0:
+			outcome = firmware.Pass
+		}
+		if err := c.Add(img.data, firmware.Behaviour{Version: img.Version, SelfTest: outcome, Share: share, Draw: img.draw, Duration: img.SelfTestDuration,
 			AllowDowngrade: img.AllowDowngrade, Signer: signer,
 			NoWiFi: img.WrongWiFi, Telemetry: img.Telemetry}); err != nil {
 			return nil, fmt.Errorf("firmware %s: %w", img.Version, err)

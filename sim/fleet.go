@@ -2,6 +2,7 @@ package sim
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
@@ -55,6 +56,7 @@ type firmwareImage struct {
 	*scenario.Firmware
 	data []byte
 	sum  [sha256.Size]byte
+	draw uint64 // by which devices draw whether its self-test goes wrong
 }
 
 func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
@@ -190,7 +192,8 @@ func (f *fleet) firmware(row *scenario.Firmware) (firmwareImage, error) {
 	if err != nil {
 		return firmwareImage{}, fmt.Errorf("firmware %s: %w", row.Version, err)
 	}
-	return firmwareImage{Firmware: row, data: data, sum: sha256.Sum256(data)}, nil
+	draw := f.seed.Key("self-test/" + row.Version)
+	return firmwareImage{Firmware: row, data: data, sum: sha256.Sum256(data), draw: binary.LittleEndian.Uint64(draw[:])}, nil
 }
 
 func (f *fleet) imageOf(version string) *firmwareImage {

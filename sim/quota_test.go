@@ -39,6 +39,7 @@ func TestHeadroom(t *testing.T) {
 	require.Zero(t, of["connections"].Throttled)
 	require.Positive(t, of["inbound-publish-rate"].Peak)
 	require.Less(t, of["inbound-publish-rate"].Peak, int64(20000))
+	require.Equal(t, writes.Throttled, r.Traffic.Throttled, "what Jobs refuses counts as throttled")
 	require.Equal(t, "jobs-data-writes", r.Tightest().Name)
 	require.NotContains(t, of, "create-thing", "setting a fleet up is free")
 }

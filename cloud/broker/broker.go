@@ -85,7 +85,7 @@ type Stats struct {
 	Metered                 uint64 // in the units that AWS bills
 	Connects                uint64 // accepted
 	Refused                 uint64 // handshakes and CONNECTs
-	Throttled               uint64 // packets dropped or refused for a quota
+	Throttled               uint64 // packets dropped and requests refused for a quota
 	ConnectedSeconds        float64
 }
 

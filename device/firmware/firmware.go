@@ -51,6 +51,8 @@ func ParseSelfTest(s string) (SelfTest, error) {
 type Behaviour struct {
 	Version        string // label; "" is the version of the image's descriptor
 	SelfTest       SelfTest
+	Share          uint32        // of the devices whose self-test ends so, in parts per million; it passes on the others. 0: all
+	Draw           uint64        // seed by which each device draws whether it is one of them
 	Duration       time.Duration // of the self-test
 	AllowDowngrade bool          // built with otaconfigAllowDowngrade
 	NoWiFi         bool          // the password of the access point compiled in is wrong
@@ -63,6 +65,23 @@ type Telemetry struct {
 	Every time.Duration // 0: never
 	Size  int           // bytes of a message
 	QoS   byte
+}
+
+// Outcome is how the self-test ends on one thing.
+func (b *Behaviour) Outcome(thing string) SelfTest {
+	if b.Share == 0 {
+		return b.SelfTest
+	}
+	h := b.Draw ^ 0xcbf29ce484222325 // FNV-1a, finished as in SplitMix64
+	for i := range len(thing) {
+		h = (h ^ uint64(thing[i])) * 0x100000001b3
+	}
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	if (h^h>>31)%1_000_000 < uint64(b.Share) {
+		return b.SelfTest
+	}
+	return Pass
 }
 
 // Catalogue knows what images do. It must not change while devices use it.

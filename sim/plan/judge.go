@@ -93,10 +93,9 @@ func (r *Row) Quota() (q *report.Quota) {
 	return q
 }
 
-// Binds says in words which quota binds at a row, "" if none does: one that throttled,
-// or a rate that is used up.
+// Binds says in words which quota binds at a row, "" if none does.
 func (r *Row) Binds() string {
-	if q := r.Quota(); q != nil && (q.Throttled > 0 || q.Share() >= 1) {
+	if q := r.Quota(); q != nil && q.Binds() {
 		return q.String()
 	}
 	return ""

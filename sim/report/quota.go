@@ -20,6 +20,12 @@ func (q *Quota) Share() float64 {
 	return float64(q.Peak) / float64(*q.Limit)
 }
 
+// Binds reports whether the quota was in the way: it throttled, or it is the rate of rollouts, which refuses nothing, and was used
+// up. Other rates may pass their limit for a second without a refusal.
+func (q *Quota) Binds() bool {
+	return q.Throttled > 0 || q.Name == "rollout-rate" && q.Share() >= 1
+}
+
 func (q *Quota) String() string {
 	if q.Limit == nil {
 		return fmt.Sprintf("%s %s (no limit)", q.Name, Thousands(q.Peak))

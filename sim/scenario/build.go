@@ -182,7 +182,7 @@ func (b *builder) buildFirmware() {
 		}
 		out := Firmware{
 			Version: v, Project: "otasim", Size: defaultImageSize, SecureVersion: uint32(f.SecureVersion.Value),
-			SelfTest: SelfTestPass, SelfTestDuration: 2 * time.Second, AllowDowngrade: f.Otaconfig.AllowDowngrade.Value,
+			SelfTest: SelfTestPass, SelfTestShare: Million, SelfTestDuration: 2 * time.Second, AllowDowngrade: f.Otaconfig.AllowDowngrade.Value,
 			Sign: words(f.Sign), Target: f.Target.Value, Pos: pos(f.Place), Origin: OriginRelease,
 		}
 		if f.Origin.Node != nil {
@@ -196,6 +196,12 @@ func (b *builder) buildFirmware() {
 		}
 		if f.SelfTest.Node != nil {
 			out.SelfTest = SelfTest(f.SelfTest.Value)
+		}
+		if f.SelfTestShare.Node != nil {
+			out.SelfTestShare = f.SelfTestShare.Value
+			if out.SelfTest == SelfTestPass {
+				b.fail(f.SelfTestShare.Node, "selfTest: fail, crash or hang", "selfTestShare without a selfTest that can go wrong")
+			}
 		}
 		if out.SelfTest == SelfTestSlow {
 			out.SelfTestDuration = firmware.SlowTest

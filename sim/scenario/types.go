@@ -88,6 +88,7 @@ type Firmware struct {
 	Size             uint32 // bytes of the app image file, appended hash included; of the real file when Image is set
 	SecureVersion    uint32 // secure_version of a built image's descriptor
 	SelfTest         SelfTest
+	SelfTestShare    uint64 // of the devices on which it ends so, in millionths; the others pass
 	SelfTestDuration time.Duration
 	WrongWiFi        bool // wifiPassword: wrong
 	Telemetry        firmware.Telemetry

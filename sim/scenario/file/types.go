@@ -63,6 +63,8 @@ type Firmware struct {
 	SecureVersion Int `json:"secureVersion" jsonschema:"minimum=0,maximum=32"`
 	// What the firmware's self-test does after an update: pass, fail (it reports failure), crash (it resets before it reports), hang (it never reports), needs-connectivity (it waits until the device is connected), slow (it passes after 30s).
 	SelfTest String `json:"selfTest" jsonschema:"enum=pass,enum=fail,enum=crash,enum=hang,enum=needs-connectivity,enum=slow"`
+	// Share of the devices on which the self-test ends so, drawn from the seed; it passes on the others. All if absent.
+	SelfTestShare Share `json:"selfTestShare"`
 	// How long the self-test takes.
 	SelfTestDuration Duration `json:"selfTestDuration"`
 	// wrong: the password of the access point that is compiled in is not that of the access point.
@@ -141,7 +143,7 @@ type Device struct {
 	Otaconfig Otaconfig `json:"otaconfig"`
 	// Version that runs at the start.
 	Firmware Label `json:"firmware"`
-	// Name of a network of this file, or a built-in one: home-wifi, ethernet, wifi-crowded, lte-cat1, lte-m, nb-iot, gprs, satellite-leo, satellite-geo.
+	// Name of a network of this file, or a built-in one: default (a household's Wi-Fi), ethernet, wifi-crowded, lte-cat1, lte-m, nb-iot, gprs, satellite-leo, satellite-geo.
 	Network String `json:"network"`
 	// required: the platform layer takes only files whose signature is good; off: it takes any.
 	CodeSigning String `json:"codeSigning" jsonschema:"enum=required,enum=off"`
