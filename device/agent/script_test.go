@@ -9,7 +9,7 @@ import (
 	"github.com/otasim/otasim/device/script"
 )
 
-// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest is the script. Nothing may
+// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 60 steps, is the script. Nothing may
 // panic, and no invariant may be broken but by what the release is known for.
 func FuzzAgent(f *testing.F) {
 	for p := range agent.Profiles {
@@ -24,7 +24,7 @@ func FuzzAgent(f *testing.F) {
 		}
 		p := agent.Profiles[int(data[0])%len(agent.Profiles)]
 		r.Reset(p)
-		r.Play(data[1:min(len(data), 401)])
+		r.Play(data[1:min(len(data), 121)])
 		if len(r.Violations) > 0 {
 			t.Fatalf("%s: %v\n%v", p.Name, r.Violations, script.Decode(data[1:]))
 		}
@@ -37,6 +37,7 @@ var seeds = [][]script.Step{
 	{{Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body, Arg: 1}, {Op: script.Body, Arg: 3}, {Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body}},
 	{{Op: script.Doc}, {Op: script.Next}, {Op: script.Suspend}, {Op: script.Resume}, {Op: script.Doc, Arg: 1}, {Op: script.Next}, {Op: script.Foreign}},
 	{{Op: script.Net, Arg: 1}, {Op: script.Doc}, {Op: script.Timer}, {Op: script.Timer}, {Op: script.Net}, {Op: script.Timer}, {Op: script.Abort}},
+	{{Op: script.Doc}, {Op: script.Resume}, {Op: script.Foreign}, {Op: script.Resume}, {Op: script.Foreign}, {Op: script.Foreign}, {Op: script.Foreign}, {Op: script.Doc, Arg: 4}, {Op: script.Doc, Arg: 1}, {Op: script.Body}},
 	{{Op: script.Hold, Arg: 1}, {Op: script.Doc}, {Op: script.Doc}, {Op: script.Check}, {Op: script.Hold}, {Op: script.Damaged, Arg: 3}, {Op: script.Shutdown, Arg: 1}, {Op: script.Shutdown}},
 }
 

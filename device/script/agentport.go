@@ -314,6 +314,9 @@ func (r *Agent) SetPlatformState(_ *agent.File, s agent.ImageState) agent.PALSta
 	if r.resetting || r.fails(faultState) {
 		return r.code(agent.PALCommitFailed)
 	}
+	if r.platform == agent.PlatformInvalid && s != agent.ImageTesting {
+		return r.code(agent.PALCommitFailed) // the record is neither PENDING nor VALID: nothing is decided any more
+	}
 	if r.platform == agent.PlatformPendingCommit {
 		switch s {
 		case agent.ImageAccepted:
