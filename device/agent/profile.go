@@ -97,7 +97,7 @@ type Profile struct {
 var (
 	// Ideal has no known defect. It asks for its job again when told to, guards the whole self-test with the
 	// timer, and survives a lost final status.
-	Ideal = &Profile{Name: "ideal", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128}
+	Ideal = &Profile{Name: "ideal", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128, TokenThingMax: 53}
 
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true, EmptyDocUnsubscribes: true,
