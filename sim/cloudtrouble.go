@@ -109,7 +109,7 @@ func (t *cloudTrouble) strikes(now time.Duration, service, operation, thing stri
 func (c *cloudTroubles) fate(at time.Time, service, operation, thing string) (fate cloud.Fate) {
 	now := at.Sub(c.epoch)
 	for _, t := range c.all {
-		if fate.What != cloud.Served || !t.strikes(now, service, operation, thing) {
+		if t.spec.Effect == scenario.EffectIgnoreRange || fate.What != cloud.Served || !t.strikes(now, service, operation, thing) {
 			continue
 		}
 		switch t.spec.Effect {
@@ -161,6 +161,11 @@ func (c *cloudTroubles) faults() *cloud.Faults {
 				f.Status = 500
 			}
 			f.Delay = fate.Delay
+			for _, t := range c.all {
+				if t.spec.Effect == scenario.EffectIgnoreRange && f.Status == 0 && t.strikes(now.Sub(c.epoch), "s3", strings.ToLower(r.Method), "") {
+					f.Whole = true
+				}
+			}
 			return f
 		},
 	}

@@ -70,6 +70,7 @@ const (
 	EffectLostReply     = "lost-reply"     // done, but the answer is lost
 	EffectBrokerRestart = "broker-restart" // every connection is dropped
 	EffectSlow          = "slow"           // answers take Latency longer
+	EffectIgnoreRange   = "ignore-range"   // the bucket answers 200 with the whole object
 	// and EffectOutage: no answer at all
 
 	EffectUnset = "unset" // clock: 1970 after every cold boot, until For has passed
@@ -84,7 +85,7 @@ const (
 var effects = map[string][]string{
 	FaultFlashMedia: {EffectBitFlip, EffectStuck, EffectDeadSector, EffectProgramFails, EffectEraseFails, EffectReadDisturb, EffectWornOut},
 	FaultNetwork:    {EffectDisconnect, EffectReconnectStorm, EffectOutage, EffectAPOutage, EffectOneWay, EffectDegrade, EffectDNS, EffectCaptive},
-	FaultCloud:      {EffectError, EffectThrottle, EffectLostReply, EffectBrokerRestart, EffectOutage, EffectSlow},
+	FaultCloud:      {EffectError, EffectThrottle, EffectLostReply, EffectBrokerRestart, EffectOutage, EffectSlow, EffectIgnoreRange},
 	FaultClock:      {EffectUnset, EffectJump, EffectDrift},
 	FaultMemory:     {EffectNoBuffer, EffectHeap},
 }
@@ -230,6 +231,10 @@ func (b *builder) fault(f *file.Fault) Fault {
 	case EffectSlow:
 		if f.Latency.Node == nil {
 			b.fail(f.Place, "for example latency: 5s", "how slow does the service become?")
+		}
+	case EffectIgnoreRange:
+		if f.Service.Value != "s3" {
+			b.fail(f.Place, "give service: s3", "only the bucket knows ranges")
 		}
 	case EffectJump:
 		if (f.Ahead.Node == nil) == (f.Behind.Node == nil) {

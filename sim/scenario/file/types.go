@@ -580,8 +580,8 @@ type Fault struct {
 	Name String `json:"name" jsonschema:"required"`
 	// Kind of fault.
 	Type String `json:"type" jsonschema:"required,enum=power-cut,enum=flash-media,enum=network,enum=cloud,enum=clock,enum=memory"`
-	// What it does. flash-media: bit-flip, stuck, dead-sector, program-fails, erase-fails, read-disturb, worn-out. network: disconnect, reconnect-storm, outage, ap-outage, one-way, degrade, dns, captive-portal. cloud: error, throttle, lost-reply, broker-restart, outage, slow. clock: unset, jump, drift. memory: no-buffer, heap.
-	Effect String `json:"effect" jsonschema:"enum=bit-flip,enum=stuck,enum=dead-sector,enum=program-fails,enum=erase-fails,enum=read-disturb,enum=worn-out,enum=disconnect,enum=reconnect-storm,enum=outage,enum=ap-outage,enum=one-way,enum=degrade,enum=dns,enum=captive-portal,enum=error,enum=throttle,enum=lost-reply,enum=broker-restart,enum=slow,enum=unset,enum=jump,enum=drift,enum=no-buffer,enum=heap"`
+	// What it does. flash-media: bit-flip, stuck, dead-sector, program-fails, erase-fails, read-disturb, worn-out. network: disconnect, reconnect-storm, outage, ap-outage, one-way, degrade, dns, captive-portal. cloud: error, throttle, lost-reply, broker-restart, outage, slow, ignore-range. clock: unset, jump, drift. memory: no-buffer, heap.
+	Effect String `json:"effect" jsonschema:"enum=bit-flip,enum=stuck,enum=dead-sector,enum=program-fails,enum=erase-fails,enum=read-disturb,enum=worn-out,enum=disconnect,enum=reconnect-storm,enum=outage,enum=ap-outage,enum=one-way,enum=degrade,enum=dns,enum=captive-portal,enum=error,enum=throttle,enum=lost-reply,enum=broker-restart,enum=slow,enum=ignore-range,enum=unset,enum=jump,enum=drift,enum=no-buffer,enum=heap"`
 	// Devices it may meet; all if absent.
 	Select Select `json:"select"`
 	// A named point in a device's life (otadata.program, self-test, block(128).programmed), or a time such as 30m, or a range of times such as 5m..2h from which each device draws its own.
