@@ -9,8 +9,8 @@ import (
 	"github.com/otasim/otasim/device/script"
 )
 
-// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 60 steps, is the script. Nothing may
-// panic, and no invariant may be broken but by what the release is known for.
+// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 60 steps, is the script.
+// Nothing may panic, and no invariant may be broken but by what the release is known for.
 func FuzzAgent(f *testing.F) {
 	for p := range agent.Profiles {
 		for _, steps := range seeds {

@@ -18,6 +18,7 @@ func (r *Agent) Subscribe(_ byte, topic string) bool {
 		r.subs = append(r.subs, topic)
 	}
 	if stream, ok := strings.CutPrefix(topicRest(topic), "streams/"); ok {
+		r.requests = 0 // the cloud offered the job once more: the transfer starts or goes on
 		if stream = strings.TrimSuffix(stream, "/data/cbor"); !slices.Contains(r.streams, stream) {
 			r.streams = append(r.streams, stream)
 		}
@@ -125,7 +126,10 @@ var (
 )
 
 // HTTPInit implements agent.Port.
-func (r *Agent) HTTPInit(agent.Text) bool { return !r.failNet && !r.resetting }
+func (r *Agent) HTTPInit(agent.Text) bool {
+	r.requests = 0
+	return !r.failNet && !r.resetting
+}
 
 // HTTPRequest implements agent.Port.
 func (r *Agent) HTTPRequest(first, last uint32) bool {
