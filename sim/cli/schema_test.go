@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -153,7 +154,7 @@ func (g *generator) object(t reflect.Type) obj {
 				}
 			}
 			props[key] = sub
-			if g.strict && strings.Contains(f.Tag.Get("jsonschema"), "required") || !g.strict && opts != "omitempty" {
+			if g.strict && slices.Contains(strings.Split(f.Tag.Get("jsonschema"), ","), "required") || !g.strict && opts != "omitempty" {
 				required = append(required, key)
 			}
 		}

@@ -34,7 +34,7 @@ func TestFullScenario(t *testing.T) {
 	require.Equal(t, 1000, s.Devices())
 
 	fw := s.FirmwareByVersion("1.1.0")
-	require.Equal(t, Firmware{Version: "1.1.0", Project: "demo", Size: 1 << 20, SecureVersion: 2, SelfTest: SelfTestFail, SelfTestDuration: 3 * time.Second, Sign: []string{"ota"}, Origin: OriginRelease, Pos: Pos{10, 5}}, *fw)
+	require.Equal(t, Firmware{Version: "1.1.0", Project: "demo", Size: 1 << 20, SecureVersion: 2, SelfTest: SelfTestFail, SelfTestShare: Million, SelfTestDuration: 3 * time.Second, Sign: []string{"ota"}, Origin: OriginRelease, Pos: Pos{10, 5}}, *fw)
 	require.True(t, s.FirmwareByVersion("0.9.0").AllowDowngrade)
 
 	canary, field := s.Group("canary"), s.Group("field")
