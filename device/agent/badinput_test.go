@@ -139,9 +139,10 @@ func suffer(profile *Profile, input string) string {
 		}
 	}
 	for _, what := range p.did {
-		if what == "create" {
+		switch what {
+		case "create":
 			did += ", slot"
-		} else if what == "write" {
+		case "write":
 			did += ", written"
 		}
 	}
