@@ -187,6 +187,9 @@ func (r *Response) Xs(p *Plan) []float64 {
 	return out
 }
 
+// worthwhile is the share of a metric from which on a gain is worth a sentence.
+const worthwhile = 0.02
+
 // knee is where a falling curve bends: the row farthest below the straight line
 // between its ends, both axes scaled to 1. The steps count, not their size: values
 // are usually chosen on a scale of their own.
@@ -196,7 +199,7 @@ func (r *Response) knee() int {
 		return -1
 	}
 	first, last := r.Rows[0].median(r.Metric), r.Rows[n-1].median(r.Metric)
-	if math.IsInf(first, 1) || math.IsInf(last, 1) || first <= last {
+	if math.IsInf(first, 1) || math.IsInf(last, 1) || first-last < worthwhile*first {
 		return -1
 	}
 	best, at := 0.1, -1
@@ -310,13 +313,13 @@ func (j *Judgement) single() {
 	var best *Row
 	for k := range p.Parameters {
 		for _, r := range j.along(k, from) {
-			if r != from && r.median(m) < from.median(m) && (best == nil || r.median(m) < best.median(m)) {
+			if r != from && r.median(m) < from.median(m)*(1-worthwhile) && (best == nil || r.median(m) < best.median(m)) {
 				best = r
 			}
 		}
 	}
 	if best == nil {
-		j.say("From the first values, %s, no single change makes %s smaller than %s.", j.cite(from), m.Name, m.Write(from.median(m)))
+		j.say("From the first values, %s, no single change makes %s much smaller than %s.", j.cite(from), m.Name, m.Write(from.median(m)))
 		return
 	}
 	gain := ""
