@@ -11,6 +11,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
+
+	"github.com/otasim/otasim/sim/live"
 )
 
 func opened(t *testing.T, path string) *journal {
@@ -108,4 +110,33 @@ func TestJournalFails(t *testing.T) {
 	j.append(record{Topic: "lost, too"})
 	require.Error(t, j.commit())
 	require.Error(t, j.close())
+}
+
+// FuzzKept reads sessions, queues and retained messages from a damaged database: whatever it holds, they are read or the
+// place of the damage is told.
+func FuzzKept(f *testing.F) {
+	good, err := cbor.Marshal(live.Message{Topic: "a/b", Payload: []byte("x")})
+	require.NoError(f, err)
+	f.Add("dev", good, []byte("dev\x00\x00\x00\x00\x00\x00\x00\x00\x01"))
+	f.Add("", []byte{0xff}, []byte("short"))
+	path := filepath.Join(f.TempDir(), "j.db")
+	j, _, err := openJournal(path, func() (identity, error) { return identity{Format: format, Seed: make([]byte, 32)}, nil })
+	require.NoError(f, err)
+	f.Cleanup(func() { _ = j.close() })
+	f.Fuzz(func(t *testing.T, client string, value, key []byte) {
+		err := j.db.Update(func(tx *bbolt.Tx) error {
+			for _, name := range [][]byte{retainedBucket, sessionsBucket, queuesBucket} {
+				if err := errors.Join(tx.DeleteBucket(name), func() error { _, err := tx.CreateBucket(name); return err }()); err != nil {
+					return err
+				}
+			}
+			return errors.Join(tx.Bucket(retainedBucket).Put([]byte("t"+client), value), tx.Bucket(sessionsBucket).Put([]byte("c"+client), value), tx.Bucket(queuesBucket).Put(append([]byte("c"), key...), value))
+		})
+		if err != nil {
+			t.Skip("the database takes no such key")
+		}
+		if _, err := j.kept(); err != nil && !errors.Is(err, ErrJournal) {
+			t.Fatalf("%v is not ErrJournal", err)
+		}
+	})
 }
