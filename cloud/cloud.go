@@ -366,6 +366,7 @@ func (c *Cloud) Admit(now time.Time, operation string) error {
 type Stats struct {
 	broker.Stats
 	HTTPRequests, HTTPBytes uint64
+	S3                      bucket.Metered // of those requests
 }
 
 // Stats returns the counters as of now.
@@ -382,7 +383,7 @@ func (c *Cloud) Stats(now time.Time) Stats {
 	for _, r := range c.calls {
 		b.Throttled += r.Refused
 	}
-	return Stats{b, s.Requests, s.Bytes}
+	return Stats{b, s.Requests, s.Bytes, s.Metered}
 }
 
 // Uses says what was used of each quota so far.

@@ -92,6 +92,19 @@ func TestWorkedDuration(t *testing.T) {
 	}
 }
 
+// Prices of the scenario, or of --set, are the ones that count, and say so.
+func TestOwnPrices(t *testing.T) {
+	r := run(t, load(t, "plans/base/field", scenario.Options{Devices: 3, Sets: []string{"cloud.prices.s3Put=1000", "cloud.prices.jobExecutions=0"}}), Options{Workers: 1})
+	u := &r.CostUSD.Usage
+	require.Positive(t, u.S3Puts)
+	require.InDelta(t, float64(u.S3Puts), r.CostUSD.S3, 0.01)
+	require.Zero(t, r.CostUSD.JobExecutions)
+	for _, p := range r.CostUSD.Prices {
+		require.Equal(t, p.Name == "s3Put" || p.Name == "jobExecutions", p.Source == "the scenario", p.Name)
+		require.Equal(t, p.Source != "the scenario", p.Date != "", p.Name)
+	}
+}
+
 // By HTTP the blocks are S3 requests and bytes to the internet; by MQTT they are
 // messages, and nothing leaves S3 but to the service.
 func TestCostByProtocol(t *testing.T) {
@@ -104,9 +117,14 @@ func TestCostByProtocol(t *testing.T) {
 	require.Equal(t, devices, http.Updates.Succeeded)
 	require.Zero(t, mqtt.CostUSD.Usage.S3EgressBytes)
 	onePerCent(t, "bytes to devices by HTTPS", devices*file, float64(http.CostUSD.Usage.S3EgressBytes))
-	own := mqtt.CostUSD.Usage.S3Requests // the service's: to store, sign and stream the image
-	onePerCent(t, "S3 requests of devices", devices*file/block, float64(http.CostUSD.Usage.S3Requests-own))
-	onePerCent(t, "USD for S3 by HTTPS", (devices*file/block+10)*0.0004/1e3+devices*file*0.09/(1<<30), http.CostUSD.S3)
-	require.Less(t, mqtt.CostUSD.S3, 1e-4)
+	m, h := &mqtt.CostUSD.Usage, &http.CostUSD.Usage
+	onePerCent(t, "S3 requests of devices", devices*file/block, float64(h.S3Gets-m.S3Gets))
+	// What the services do, whatever the protocol: two buckets are made and versioned, the image and its signed copy are stored.
+	require.Equal(t, m.S3Puts, h.S3Puts)
+	require.Equal(t, uint64(6), m.S3Puts)
+	require.LessOrEqual(t, m.S3Gets, uint64(12))
+	onePerCent(t, "USD for S3 by HTTPS", (devices*file/block+float64(m.S3Gets))*0.00043/1e3+6*0.0054/1e3+devices*file*0.09/(1<<30), http.CostUSD.S3)
+	onePerCent(t, "USD for transfer by HTTPS", devices*file*0.09/(1<<30), http.CostUSD.S3Transfer)
+	onePerCent(t, "USD for S3 by MQTT", 6*0.0054/1e3+float64(m.S3Gets)*0.00043/1e3, mqtt.CostUSD.S3)
 	onePerCent(t, "messages saved by HTTPS", devices*(2*file/block+1), float64(mqtt.CostUSD.Usage.MeteredMessages-http.CostUSD.Usage.MeteredMessages))
 }

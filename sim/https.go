@@ -32,8 +32,17 @@ type storefront struct {
 	fetched *fetched
 }
 
-// fetched counts the HTTP requests of devices and the bytes of the bodies they got.
-type fetched struct{ requests, bytes atomic.Uint64 }
+// fetched counts the HTTP requests of devices, those of them that are billed, and the bytes of the bodies they got.
+type fetched struct{ requests, gets, bytes atomic.Uint64 }
+
+// count adds a response. Devices only read.
+func (f *fetched) count(status, body int) {
+	f.requests.Add(1)
+	f.bytes.Add(uint64(body))
+	if status < http.StatusInternalServerError {
+		f.gets.Add(1)
+	}
+}
 
 // page is a range of an object. A body equal to the one before is replaced by it, so that a block which many devices ask
 // for is in memory once.
@@ -80,8 +89,7 @@ func (s *storefront) answer(now time.Time, request []byte) (response protocol.Fr
 	r.RemoteAddr = "127.0.0.1:0"
 	w := &responseWriter{header: http.Header{}}
 	s.handler.ServeHTTP(w, r)
-	s.fetched.requests.Add(1)
-	s.fetched.bytes.Add(uint64(len(w.body)))
+	s.fetched.count(w.status, len(w.body))
 	if w.status == http.StatusPartialContent {
 		key := page{r.URL.Path, r.Header.Get("Range")}
 		if last, ok := s.pages[key]; ok && bytes.Equal(last, w.body) {

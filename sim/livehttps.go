@@ -30,15 +30,18 @@ func (s *window) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.once.Do(func() { s.handler = api.New(s, s.options) })
 	n := &counter{ResponseWriter: w}
 	s.handler.ServeHTTP(n, r)
-	f := &s.world.side.op.fetched
-	f.requests.Add(1)
-	f.bytes.Add(uint64(n.bytes))
+	s.world.side.op.fetched.count(n.status, n.bytes)
 }
 
-// counter counts the bytes of a body.
+// counter counts the bytes of a body, and remembers the status.
 type counter struct {
 	http.ResponseWriter
-	bytes int
+	status, bytes int
+}
+
+func (c *counter) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
 }
 
 func (c *counter) Write(b []byte) (int, error) {

@@ -228,13 +228,17 @@ func (o *operator) bill(now time.Duration, all []report.Job) *report.Cost {
 	}
 	s := o.cloud.Stats(Epoch.Add(now))
 	u := report.Usage{MeteredMessages: s.Metered, ConnectedMinutes: s.ConnectedSeconds / 60,
-		S3Requests: s.HTTPRequests + o.fetched.requests.Load(), S3EgressBytes: o.fetched.bytes.Load()}
+		S3Requests: s.HTTPRequests + o.fetched.requests.Load(), S3Gets: s.S3.Gets + o.fetched.gets.Load(), S3Puts: s.S3.Puts, S3EgressBytes: o.fetched.bytes.Load()}
 	for i := range all {
 		for _, e := range o.list(all[i].OTAUpdateID) {
 			u.JobExecutions += uint64(1 + e.JobExecutionSummary.RetryAttempt)
 		}
 	}
 	b := table.Bill(cost.Usage{Messages: float64(u.MeteredMessages), ConnectedMinutes: u.ConnectedMinutes, JobExecutions: float64(u.JobExecutions),
-		S3Gets: float64(u.S3Requests), S3EgressBytes: float64(u.S3EgressBytes)})
-	return &report.Cost{Messages: b.Messages, Connectivity: b.Connectivity, JobExecutions: b.JobExecutions, S3: b.S3, Total: b.Total(), PricesAsOf: table.AsOf, Usage: u}
+		S3Gets: float64(u.S3Gets), S3Puts: float64(u.S3Puts), S3EgressBytes: float64(u.S3EgressBytes)})
+	out := &report.Cost{Messages: b.Messages, Connectivity: b.Connectivity, JobExecutions: b.JobExecutions, S3: b.S3(), S3Transfer: b.S3Transfer, Total: b.Total(), PricesAsOf: table.AsOf, Region: o.sc.Cloud.Region, Usage: u}
+	for _, p := range table.Rows {
+		out.Prices = append(out.Prices, report.Price{Name: p.Name, USD: p.USD, Per: p.Per, Unit: p.Unit, Upto: p.Upto, Source: p.Source, Date: p.Date, Confirmed: p.Sure})
+	}
+	return out
 }

@@ -42,6 +42,39 @@ type Service struct {
 type Stats struct {
 	Requests uint64
 	Bytes    uint64 // bodies, both ways
+	Metered  Metered
+}
+
+// Metered are requests as S3 bills them, by their two prices. DELETE is free, and so is
+// what S3 answers with an error of its own (status 5xx).
+type Metered struct {
+	Puts uint64 // PUT, COPY (a PUT too), POST and LIST: a GET of the service, or of a bucket without a subresource or with its versions or uploads
+	Gets uint64 // everything else
+}
+
+// Count adds a request that was answered.
+func (m *Metered) Count(r *http.Request, status int) {
+	switch _, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); {
+	case status >= http.StatusInternalServerError || r.Method == http.MethodDelete:
+	case r.Method == http.MethodPut || r.Method == http.MethodPost || r.Method == http.MethodGet && key == "" && lists(r.URL.Query()):
+		m.Puts++
+	default:
+		m.Gets++
+	}
+}
+
+// lists reports whether a GET of a bucket lists what is in it: without a subresource
+// (API Reference, ListObjects, ListObjectsV2), or versions and uploads.
+func lists(query url.Values) bool {
+	if query.Has("versions") || query.Has("uploads") {
+		return true
+	}
+	for _, sub := range []string{"versioning", "location", "policy", "acl", "lifecycle", "encryption", "tagging", "cors", "logging", "notification", "object-lock"} {
+		if query.Has(sub) {
+			return false
+		}
+	}
+	return true
 }
 
 // clock is the service's time as gofakes3 asks for it.
@@ -112,6 +145,7 @@ func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c.s.stats.Requests++
+	c.s.stats.Metered.Count(r, resp.StatusCode)
 	c.s.stats.Bytes += uint64(max(r.ContentLength, 0))
 	if r.Method != http.MethodHead {
 		c.s.stats.Bytes += uint64(max(resp.ContentLength, 0))

@@ -146,3 +146,50 @@ func TestReachedThroughASocket(t *testing.T) {
 	_, err = s.Get("firmware", "dir/app 1.bin", v1)
 	require.Error(t, err)
 }
+
+// What S3 bills as PUT, what as GET, and what not at all.
+func TestMetered(t *testing.T) {
+	s := service()
+	require.NoError(t, s.CreateBucket("firmware"))
+	send := func(method, path string, header ...string) {
+		t.Helper()
+		r, err := http.NewRequest(method, s.Endpoint()+path, http.NoBody)
+		require.NoError(t, err)
+		if len(header) == 2 {
+			r.Header.Set(header[0], header[1])
+		}
+		resp, err := s.Client().Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+	}
+	_, err := s.Put("firmware", "app.bin", []byte("image"))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		method, path string
+		header       []string
+		puts, gets   uint64
+	}{
+		{"PUT", "/firmware/b.bin", nil, 1, 0},
+		{"PUT", "/firmware/copy.bin", []string{"x-amz-copy-source", "/firmware/app.bin"}, 1, 0},
+		{"POST", "/firmware?delete", nil, 1, 0},
+		{"GET", "/", nil, 1, 0}, // ListBuckets
+		{"GET", "/firmware", nil, 1, 0},
+		{"GET", "/firmware?list-type=2&prefix=a", nil, 1, 0},
+		{"GET", "/firmware?versions", nil, 1, 0},
+		{"GET", "/firmware?versioning", nil, 0, 1},
+		{"GET", "/firmware/app.bin", nil, 0, 1},
+		{"GET", "/firmware/app.bin", []string{"Range", "bytes=0-1"}, 0, 1},
+		{"GET", "/firmware/none", nil, 0, 1},
+		{"HEAD", "/firmware/app.bin", nil, 0, 1},
+		{"DELETE", "/firmware/b.bin", nil, 0, 0},
+	} {
+		before := s.Stats().Metered
+		send(c.method, c.path, c.header...)
+		after := s.Stats().Metered
+		require.Equal(t, Metered{c.puts, c.gets}, Metered{after.Puts - before.Puts, after.Gets - before.Gets}, "%s %s", c.method, c.path)
+	}
+	before := s.Stats().Metered
+	s.SetFaults(func(time.Time, Request) Fault { return Fault{Status: http.StatusServiceUnavailable} })
+	send("GET", "/firmware/app.bin")
+	require.Equal(t, before, s.Stats().Metered, "an error of S3's own is free")
+}

@@ -48,8 +48,8 @@ type node struct {
 func (c *command) explainCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "explain KEY|CODE|agents|quotas|switches",
-		Short: "Describe a key of the scenario file, an exit status, the releases of the OTA agent, or the cloud's quotas and switches",
+		Use:   "explain KEY|CODE|agents|quotas|switches|prices",
+		Short: "Describe a key of the scenario file, an exit status, the releases of the OTA agent, or the cloud's quotas, switches and prices",
 		Example: `  otasim explain fleet.groups.count
   otasim explain faults
   otasim explain agents
@@ -60,7 +60,7 @@ func (c *command) explainCommand() *cobra.Command {
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}
-			return append(root.keys(), "agents", "quotas", "switches"), cobra.ShellCompDirectiveNoFileComp
+			return append(root.keys(), "agents", "quotas", "switches", "prices"), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -70,7 +70,7 @@ func (c *command) explainCommand() *cobra.Command {
 				return list(c.std.Out, asJSON)
 			}
 			if asJSON {
-				return usage("explain: --json is for quotas and switches")
+				return usage("explain: --json is for quotas, switches and prices")
 			}
 			if n, err := strconv.Atoi(args[0]); err == nil {
 				text, ok := statuses[n]
@@ -91,7 +91,7 @@ func (c *command) explainCommand() *cobra.Command {
 			return explain(c.std.Out, root, args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write quotas or switches as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write quotas, switches or prices as JSON")
 	return cmd
 }
 

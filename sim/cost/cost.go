@@ -32,40 +32,54 @@ const (
 
 const (
 	gib    = 1 << 30
+	tib    = 1 << 40
 	sample = "AWS sample document on IoT cost, us regions; test fixture of a cost tool, eu-central-1"
-	notes  = "devnotes.tech, article on S3 prices"
+	notes  = "c3x.dev, article on S3 request fees; devnotes.tech, article on S3 prices"
+	list   = "AWS Price List, file AmazonS3/current/eu-central-1/index.json, as a third party quotes it"
+	egress = "thenegotiationexperts.com and leanopstech.com, rate cards of AWS data transfer; egresscost.com/aws"
 )
 
 // A Table is the prices of one kind of region. Rows of one name follow each other in
 // the order of their tiers.
 type Table struct {
-	Region string // prefix of the regions it is for
-	AsOf   string
+	Region string // prefix of the regions it is for; "" for all others
+	AsOf   string // the oldest date of its rows
 	Rows   []Price
 }
 
-// Tables are the shipped prices. A region without a table of its own has the first one.
+// Tables are the shipped prices; the first one whose prefix fits is taken, and a region
+// that none is for has the first one of all. Transfer from S3 to AWS IoT in the same
+// region is free, and so is DELETE. Storage of the image is not metered: a megabyte
+// costs some 0.00002 USD a month.
 var Tables = []Table{
-	{"us-", "2025-01-16", []Price{
-		{Messages, 1.00, 1e6, "messages of 5 KB", 1e9, sample, "2025-01-16", true},
-		{Messages, 0.80, 1e6, "messages of 5 KB", 5e9, sample, "2025-01-16", false},
-		{Messages, 0.70, 1e6, "messages of 5 KB", 0, sample, "2025-01-16", false},
-		{Connectivity, 0.08, 1e6, "connection-minutes", 0, sample, "2025-01-16", true},
+	{"us-", "2025-01-16", slices.Concat(iot(1.00, 0.80, 0.70, 0.08, false), s3(0.0004, 0.005, notes, "2026", true))},
+	{"eu-central-1", "2025-01-16", slices.Concat(iot(1.20, 0.96, 0.84, 0.096, true), s3(0.00043, 0.0054, list, "2026-08-31", false))},
+	{"eu-", "2025-01-16", slices.Concat(iot(1.20, 0.96, 0.84, 0.096, false), s3(0.0004, 0.005, notes, "2026", false))},
+}
+
+// iot are the prices of AWS IoT: the three tiers of messages and connectivity. sure is
+// for the tiers beyond the first.
+func iot(first, second, third, minutes float64, sure bool) []Price {
+	return []Price{
+		{Messages, first, 1e6, "messages of 5 KB", 1e9, sample, "2025-01-16", true},
+		{Messages, second, 1e6, "messages of 5 KB", 5e9, sample, "2025-01-16", sure},
+		{Messages, third, 1e6, "messages of 5 KB", 0, sample, "2025-01-16", sure},
+		{Connectivity, minutes, 1e6, "connection-minutes", 0, sample, "2025-01-16", true},
 		{JobExecutions, 0.003, 1, "remote actions", 0, "recalled for the first 250,000 of a month", "2025", false},
-		{S3Get, 0.0004, 1e3, "GET requests", 0, notes, "2025", true},
-		{S3Put, 0.005, 1e3, "PUT requests", 0, notes, "2025", true},
-		{S3Egress, 0.09, gib, "bytes to the internet", 0, notes, "2025", true},
-	}},
-	{"eu-", "2025-01-16", []Price{
-		{Messages, 1.20, 1e6, "messages of 5 KB", 1e9, sample, "2025", true},
-		{Messages, 0.96, 1e6, "messages of 5 KB", 5e9, sample, "2025", true},
-		{Messages, 0.84, 1e6, "messages of 5 KB", 0, sample, "2025", true},
-		{Connectivity, 0.096, 1e6, "connection-minutes", 0, sample, "2025", true},
-		{JobExecutions, 0.003, 1, "remote actions", 0, "recalled for the first 250,000 of a month", "2025", false},
-		{S3Get, 0.0004, 1e3, "GET requests", 0, notes, "2025", true},
-		{S3Put, 0.005, 1e3, "PUT requests", 0, notes, "2025", true},
-		{S3Egress, 0.09, gib, "bytes to the internet", 0, notes, "2025", true},
-	}},
+	}
+}
+
+// s3 are the prices of requests, which differ by region, and of transfer to the
+// internet, which is the same in the regions of these tables.
+func s3(get, put float64, source, date string, sure bool) []Price {
+	return []Price{
+		{S3Get, get, 1e3, "GET, HEAD and other requests", 0, source, date, sure},
+		{S3Put, put, 1e3, "PUT, COPY, POST and LIST requests", 0, source, date, sure},
+		{S3Egress, 0.09, gib, "bytes to the internet", 10 * tib, egress, "2026-04", true},
+		{S3Egress, 0.085, gib, "bytes to the internet", 50 * tib, egress, "2026-04", true},
+		{S3Egress, 0.07, gib, "bytes to the internet", 150 * tib, egress, "2026-04", true},
+		{S3Egress, 0.05, gib, "bytes to the internet", 0, egress, "2026-04", true},
+	}
 }
 
 // Names lists the prices a scenario can replace.
@@ -108,24 +122,28 @@ type Usage struct {
 	Messages         float64 // in units of 5 KB of topic and payload
 	ConnectedMinutes float64
 	JobExecutions    float64 // each retry is one more
-	S3Gets, S3Puts   float64
+	S3Gets, S3Puts   float64 // a PUT, COPY, POST or LIST is a put, anything else but DELETE a get
 	S3EgressBytes    float64 // to devices outside the cloud
 }
 
 // Bill is the price of a usage, in US dollars.
 type Bill struct {
-	Messages, Connectivity, JobExecutions, S3 float64
+	Messages, Connectivity, JobExecutions float64
+	S3Requests, S3Transfer                float64
 }
 
 // Total adds it up.
-func (b Bill) Total() float64 { return b.Messages + b.Connectivity + b.JobExecutions + b.S3 }
+func (b Bill) Total() float64 { return b.Messages + b.Connectivity + b.JobExecutions + b.S3() }
+
+// S3 is its requests and transfer.
+func (b Bill) S3() float64 { return b.S3Requests + b.S3Transfer }
 
 // Bill prices a usage. The free tier is not deducted: most accounts that have a fleet
 // have used it up.
 func (t Table) Bill(u Usage) Bill {
 	return Bill{
 		Messages: t.price(Messages, u.Messages), Connectivity: t.price(Connectivity, u.ConnectedMinutes), JobExecutions: t.price(JobExecutions, u.JobExecutions),
-		S3: t.price(S3Get, u.S3Gets) + t.price(S3Put, u.S3Puts) + t.price(S3Egress, u.S3EgressBytes),
+		S3Requests: t.price(S3Get, u.S3Gets) + t.price(S3Put, u.S3Puts), S3Transfer: t.price(S3Egress, u.S3EgressBytes),
 	}
 }
 

@@ -134,10 +134,25 @@ type Cost struct {
 	Messages      float64 `json:"messages"`
 	Connectivity  float64 `json:"connectivity"`
 	JobExecutions float64 `json:"job_executions"`
-	S3            float64 `json:"s3"`
+	S3            float64 `json:"s3"`          // requests and transfer
+	S3Transfer    float64 `json:"s3_transfer"` // of s3: bytes to devices
 	Total         float64 `json:"total"`
 	PricesAsOf    string  `json:"prices_as_of"`
+	Region        string  `json:"region"`
+	Prices        []Price `json:"prices"` // that were applied
 	Usage         Usage   `json:"usage"`
+}
+
+// Price is a price that was applied. Rows of one name are the tiers of a month.
+type Price struct {
+	Name      string  `json:"name"`
+	USD       float64 `json:"usd"`
+	Per       float64 `json:"per"`
+	Unit      string  `json:"unit"`
+	Upto      float64 `json:"upto,omitempty"` // units this row is for, from 0; absent: all that remain
+	Source    string  `json:"source"`
+	Date      string  `json:"date"`
+	Confirmed bool    `json:"confirmed"` // false: recalled, or at second hand
 }
 
 // Usage is what was metered for Cost.
@@ -146,6 +161,8 @@ type Usage struct {
 	ConnectedMinutes float64 `json:"connected_minutes"`
 	JobExecutions    uint64  `json:"job_executions"` // retries included
 	S3Requests       uint64  `json:"s3_requests"`
+	S3Gets           uint64  `json:"s3_gets"` // billed as GET
+	S3Puts           uint64  `json:"s3_puts"` // billed as PUT: PUT, COPY, POST, LIST
 	S3EgressBytes    uint64  `json:"s3_egress_bytes"`
 }
 

@@ -99,6 +99,9 @@ func (r *Result) Normalize() {
 	list(&r.Invariants)
 	list(&r.Attacks)
 	r.Fleet.normalize()
+	if r.CostUSD != nil {
+		list(&r.CostUSD.Prices)
+	}
 	mapping(&r.Divergence)
 	if r.Groups == nil {
 		r.Groups = map[string]Fleet{}

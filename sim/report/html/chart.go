@@ -412,7 +412,7 @@ func short(v float64) string {
 	for _, u := range []struct {
 		size float64
 		sign string
-	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
 		if math.Abs(v) >= u.size {
 			return strconv.FormatFloat(v/u.size, 'g', 3, 64) + " " + u.sign
 		}

@@ -51,6 +51,7 @@ type Section struct {
 	Holds  bool
 	Charts []drawn
 	Cost   []drawn
+	Prices *Table
 	Tiles  []Tile
 }
 
@@ -120,7 +121,7 @@ func section(r *report.Result, id string) (Section, error) {
 		if err != nil {
 			return s, err
 		}
-		s.Cost = []drawn{d}
+		s.Cost, s.Prices = []drawn{d}, priceTable(r.CostUSD)
 	}
 	if c := quotaChart(r.Quotas); len(c.Names) > 0 {
 		c.ID = id + "-quotas"
@@ -213,13 +214,39 @@ func chartsOf(r *report.Result) []Chart {
 }
 
 func costChart(c *report.Cost) Chart {
-	out := Chart{Title: "Cost", Note: "What the cloud would bill, in US dollars.", Unit: "USD", Kind: Bars, Names: []string{"messages", "connectivity", "job executions", "S3"},
-		Series: []Line{{Name: "cost", Color: 1, Y: []float64{c.Messages, c.Connectivity, c.JobExecutions, c.S3}}}}
+	out := Chart{Title: "Cost", Note: "What the cloud would bill, in US dollars, without its free tier.", Unit: "USD", Kind: Bars,
+		Names:  []string{"messages", "connectivity", "job executions", "S3 requests", "S3 transfer"},
+		Series: []Line{{Name: "cost", Color: 1, Y: []float64{c.Messages, c.Connectivity, c.JobExecutions, c.S3 - c.S3Transfer, c.S3Transfer}}}}
+	u := &c.Usage
 	out.Table = &Table{Rows: [][]string{{"item", "usage", "USD"},
-		{"messages of 5 KB", number(float64(c.Usage.MeteredMessages)), usd(c.Messages)}, {"connection-minutes", number(c.Usage.ConnectedMinutes), usd(c.Connectivity)},
-		{"job executions", number(float64(c.Usage.JobExecutions)), usd(c.JobExecutions)},
-		{"S3 requests and bytes to devices", number(float64(c.Usage.S3Requests)) + ", " + byteSize(float64(c.Usage.S3EgressBytes)), usd(c.S3)}, {"total", "", usd(c.Total)}}}
+		{"messages of 5 KB", number(float64(u.MeteredMessages)), usd(c.Messages)}, {"connection-minutes", number(u.ConnectedMinutes), usd(c.Connectivity)},
+		{"job executions", number(float64(u.JobExecutions)), usd(c.JobExecutions)},
+		{"S3 requests, billed as GET and as PUT", number(float64(u.S3Gets)) + " and " + number(float64(u.S3Puts)), usd(c.S3 - c.S3Transfer)},
+		{"S3 transfer to devices", byteSize(float64(u.S3EgressBytes)), usd(c.S3Transfer)}, {"total", "", usd(c.Total)}}}
 	return out
+}
+
+// priceTable is where the prices of a bill come from.
+func priceTable(c *report.Cost) *Table {
+	t := &Table{Rows: [][]string{{"price", "USD", "for", "up to", "source"}}}
+	for _, p := range c.Prices {
+		upto, source := "", p.Source
+		if p.Upto > 0 {
+			upto = short(p.Upto)
+		}
+		if p.Date != "" {
+			source += " (" + p.Date + ")"
+		}
+		if !p.Confirmed {
+			source += ", not confirmed"
+		}
+		per := short(p.Per) + " " + p.Unit
+		if p.Per == 1<<30 {
+			per = "GiB of " + p.Unit
+		}
+		t.Rows = append(t.Rows, []string{p.Name, strconv.FormatFloat(p.USD, 'f', -1, 64), per, upto, source})
+	}
+	return t
 }
 
 // quotaChart is how much of each limit was used, the tightest eight, and a table of all.
@@ -328,7 +355,12 @@ func usd(v float64) string {
 	return "$" + strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-func byteSize(v float64) string { return short(v) + "B" }
+func byteSize(v float64) string {
+	if math.Abs(v) < 1000 {
+		return short(v) + " B"
+	}
+	return short(v) + "B"
+}
 
 // listed writes counts by name, the greatest first.
 func listed(m map[string]int) string {
