@@ -108,7 +108,8 @@ type shard struct {
 	dirty    bool // a view changed since the last barrier
 	active   int  // devices with something in hand, or without power for a while
 	lines    []traceLine
-	stepping *actor // whose hooks run
+	awaited  time.Duration // the last message that a fault delays or repeats arrives then
+	stepping *actor        // whose hooks run
 }
 
 // device runs one event of a device.
@@ -389,6 +390,16 @@ func (sh *shard) transmit(a *actor, now time.Duration, gen uint32, f protocol.Fr
 		var ok bool
 		if at, ok = a.trouble.hop.Up(a.trouble.strikes, gen, now, at, n); !ok {
 			return
+		}
+		if a.trouble.messages {
+			fate := sh.fate(a, now, true, f)
+			if fate.Drop {
+				return
+			}
+			at += fate.Late
+			if fate.Again > 0 {
+				sh.k.Send(sh.w.cloudID, at+fate.Again, msg{kind: msgFrame, gen: gen, frame: f})
+			}
 		}
 	}
 	if sh.w.opt.Probe != nil {

@@ -98,6 +98,11 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 			return nil, &live.EnvironmentError{What: "live mode", Err: fmt.Errorf("attacks of type %s are not supported on sockets (%s)", t, sc.Attacks[i].Name)}
 		}
 	}
+	for i := range sc.Faults {
+		if f := &sc.Faults[i]; f.Messages() {
+			return nil, &live.EnvironmentError{What: "live mode", Err: fmt.Errorf("faults of single messages are for virtual time: nobody can take one out of TLS (%s)", f.Name)}
+		}
+	}
 	base, err := emptyWorld(sc, opt)
 	if err != nil {
 		return nil, err

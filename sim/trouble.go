@@ -19,12 +19,13 @@ import (
 // trouble is what goes wrong with one device besides the power cuts that wait for a
 // point. Most devices have none.
 type trouble struct {
-	strikes []*fault.Strike
-	timed   []*fault.PowerCut // power cuts at times, in their order
-	hop     fault.Hop
-	boot    time.Duration // when the power came last
-	placed  []defect
-	hit     []int // faults that struck; whether it recovered is judged at the end
+	strikes  []*fault.Strike
+	timed    []*fault.PowerCut // power cuts at times, in their order
+	hop      fault.Hop
+	boot     time.Duration // when the power came last
+	messages bool          // some strike is about single messages
+	placed   []defect
+	hit      []int // faults that struck; whether it recovered is judged at the end
 }
 
 // defect is a media fault on the chip that has not yet been felt.
@@ -131,6 +132,7 @@ func (w *world) plan(index int, f *scenario.Fault, target, times int) {
 func (w *world) add(target int, s *fault.Strike) {
 	t := w.troubleOf(target)
 	t.strikes = append(t.strikes, s)
+	t.messages = t.messages || s.Spec().Messages()
 }
 
 func (w *world) troubleOf(target int) *trouble {
@@ -189,6 +191,9 @@ func (sh *shard) troubled(a *actor, now time.Duration, e *kernel.Event[msg]) boo
 	t := a.trouble
 	switch e.Msg.kind {
 	case msgFrame:
+		if t.messages && sh.message(a, now, &e.Msg) {
+			return true
+		}
 		at, ok := t.hop.Down(t.strikes, e.Msg.gen, now, e.Msg.frame.Len())
 		if ok && at <= now {
 			return false
@@ -225,7 +230,7 @@ func (sh *shard) begin(a *actor, now time.Duration, i int) {
 	}
 	a.chain.Fold(uint64(now)<<8 | 0x30)
 	f := s.Spec()
-	if a.dev == nil {
+	if a.dev == nil || f.Messages() { // it strikes when its message comes
 		return
 	}
 	switch f.Type {
@@ -340,12 +345,52 @@ func (sh *shard) armed(a *actor, now time.Duration, p device.Point, arg int) {
 		if !s.Matches(p, arg) {
 			continue
 		}
-		if s.Spec().Type == scenario.FaultNetwork {
+		if s.Spec().Type == scenario.FaultNetwork && !s.Spec().Messages() {
 			sh.w.engine.strike(a, i, now) // a connection ends between two steps
 			continue
 		}
 		sh.begin(a, now, i)
 	}
+}
+
+// message lets faults of single messages have their say about a frame that has arrived
+// at a device. It reports whether the frame is gone, or comes later.
+func (sh *shard) message(a *actor, now time.Duration, m *msg) (gone bool) {
+	fate := sh.fate(a, now, false, m.frame)
+	held := *m
+	held.kind = msgHeld
+	if fate.Again > 0 && !fate.Drop {
+		sh.k.Send(a.id, now+fate.Late+fate.Again, held)
+	}
+	if fate.Late > 0 && !fate.Drop {
+		sh.k.Send(a.id, now+fate.Late, held)
+	}
+	return fate.Drop || fate.Late > 0
+}
+
+// fate is what faults of single messages make of a frame to or from a device.
+func (sh *shard) fate(a *actor, now time.Duration, up bool, f protocol.Frame) (fate fault.Fate) {
+	if f.Kind != protocol.FrameMQTT || len(f.Head) == 0 || f.Head[0]>>4 != protocol.Publish {
+		return fate
+	}
+	var p protocol.Packet
+	if protocol.Decode(f, &p) != nil {
+		return fate
+	}
+	_, service, rest, _ := protocol.ParseThingTopic(p.Topic)
+	below := service + "/" + rest
+	for _, s := range a.trouble.strikes {
+		if !s.Meets(now, up, below) {
+			continue
+		}
+		fate = s.Add(fate)
+		s.Phase = s.Spec().Effect + " " + p.Topic
+		sh.struck(a, now, s)
+	}
+	if !fate.Drop {
+		sh.awaited = max(sh.awaited, now+fate.Late+fate.Again)
+	}
+	return fate
 }
 
 // dial lets faults answer an attempt to connect.

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +64,50 @@ func TestLinksThatBreakNowAndThen(t *testing.T) {
 	res := run(t, load(t, "power-cut", scenario.Options{Devices: 20, Sets: sets}), Options{Workers: 2})
 	require.Equal(t, report.VerdictPass, res.Verdict, "%+v", res.Assertions)
 	require.Equal(t, res.TraceHash, run(t, load(t, "power-cut", scenario.Options{Devices: 20, Sets: sets}), Options{Workers: 4, parallel: true}).TraceHash)
+}
+
+// A single message that is lost, doubled or late makes the difference that it should.
+func TestSingleMessages(t *testing.T) {
+	one := func(fault string) *report.Result {
+		t.Helper()
+		sets := append(small("1.0.0", "1.1.0"), "faults=["+fault+"]", "fleet.groups.field.count=1", "assertions=[{name: a bootable image, always: fleet.bricked == 0}]")
+		res := run(t, load(t, "power-cut", scenario.Options{Sets: sets}), Options{Workers: 1})
+		require.Equal(t, fault == "" || strings.Contains(fault, "nth: 7777"), len(res.Faults) == 0 || res.Faults[0].Injected == 0, fault)
+		return res
+	}
+	plain := one("")
+	require.Equal(t, 1, plain.Jobs[0].Succeeded)
+
+	lost := one("{name: f, type: network, effect: drop-message, direction: up, topic: jobs/+/update, at: confirm, times: 1000}")
+	require.Equal(t, 0, lost.Jobs[0].Succeeded, "the final status never arrives")
+	require.Equal(t, 1, lost.Fleet.OnVersion["1.1.0"])
+	require.Equal(t, 1, lost.Divergence["unreported"])
+
+	block := one("{name: f, type: network, effect: drop-message, direction: down, topic: streams/+/data/cbor, nth: 2}")
+	require.Equal(t, 1, block.Jobs[0].Succeeded)
+	require.Equal(t, plain.Traffic.MQTTMessagesOut+1, block.Traffic.MQTTMessagesOut, "one block is sent again")
+
+	twice := one("{name: f, type: network, effect: duplicate-message, direction: up, topic: streams/+/get/cbor, latency: 1s}")
+	require.Equal(t, 1, twice.Jobs[0].Succeeded)
+	require.Equal(t, plain.Traffic.MQTTMessagesIn+1, twice.Traffic.MQTTMessagesIn)
+	require.Greater(t, twice.Traffic.MQTTMessagesOut, plain.Traffic.MQTTMessagesOut, "and answered again")
+
+	late := one("{name: f, type: network, effect: delay-message, direction: down, topic: streams/+/data/cbor, nth: 3, latency: 1500ms}")
+	require.Equal(t, 1, late.Jobs[0].Succeeded)
+	require.Greater(t, *late.Updates.TimeTo99, *plain.Updates.TimeTo99+1)
+
+	late = one("{name: f, type: network, effect: delay-message, direction: up, topic: jobs/$next/get, latency: 700ms, at: connected}")
+	require.Equal(t, 1, late.Faults[0].Phases["connected"])
+	require.Equal(t, 1, late.Jobs[0].Succeeded)
+
+	never := one("{name: f, type: network, effect: drop-message, direction: down, nth: 7777}")
+	require.Equal(t, report.VerdictAssertion, never.Verdict)
+}
+
+// A fault that waits for a condition meets no more devices than its budget says.
+func TestConditionAndBudget(t *testing.T) {
+	sets := append(small("1.0.0", "1.1.0"), "faults=[{name: f, type: network, effect: disconnect, when: 'updates.started > 0', budget: 2}]", "fleet.groups.field.count=6",
+		"assertions=[{name: a bootable image, always: fleet.bricked == 0}]")
+	res := run(t, load(t, "power-cut", scenario.Options{Sets: sets}), Options{Workers: 2})
+	require.Equal(t, 2, res.Faults[0].Injected)
 }

@@ -495,7 +495,9 @@ func (w *world) conditions(now time.Duration) {
 		for _, t := range p.targets {
 			a := &w.devs[t]
 			if f.Type != scenario.FaultPowerCut {
-				w.engine.strike(a, a.trouble.of(p.index), now)
+				if a.trouble != nil && a.trouble.of(p.index) >= 0 { // the budget may leave it out
+					w.engine.strike(a, a.trouble.of(p.index), now)
+				}
 				continue
 			}
 			c := fault.Now(w.seed, p.index, f, w.fleet.things[t].name)
@@ -519,7 +521,7 @@ func (w *world) quiet(now time.Duration) bool {
 		return false
 	}
 	for _, sh := range w.shards {
-		if sh.active > 0 {
+		if sh.active > 0 || now < sh.awaited {
 			return false
 		}
 	}

@@ -78,6 +78,7 @@ type Strike struct {
 
 	f    *scenario.Fault
 	left int // times it may still strike, -1: without end
+	seen int // messages of its kind since it is in force
 	felt int // Serial when Felt was last asked
 	rand kernel.Rand
 }
@@ -100,6 +101,9 @@ func (s *Strike) Matches(p device.Point, arg int) bool {
 	if at == nil || s.left == 0 || at.Point != p || at.Arg >= 0 && at.Arg != arg {
 		return false
 	}
+	if s.f.Messages() {
+		return s.Begun < 0 // it waits once for its point, and then counts messages
+	}
 	return s.chance()
 }
 
@@ -113,6 +117,10 @@ func (s *Strike) Begin(now time.Duration) (struck bool, next time.Duration) {
 	if s.left == 0 {
 		return false, 0
 	}
+	if s.f.Messages() {
+		s.begin(now)
+		return true, 0
+	}
 	if s.Timed && s.f.Every > 0 && s.left != 1 {
 		next = now + s.f.Every
 		if s.f.Irregular {
@@ -125,12 +133,16 @@ func (s *Strike) Begin(now time.Duration) (struck bool, next time.Duration) {
 	if s.left > 0 {
 		s.left--
 	}
+	s.begin(now)
+	return true, next
+}
+
+func (s *Strike) begin(now time.Duration) {
 	s.Begun, s.Until = now, Never
 	s.Serial++
 	if s.f.ForTo > 0 {
 		s.Until = now + s.f.ForFrom + upTo(&s.rand, s.f.ForTo-s.f.ForFrom+1)
 	}
-	return true, next
 }
 
 // Felt notes that the strike has made a difference, and reports whether that is new.

@@ -97,3 +97,26 @@ func TestPowerCutInOneCopyOfOtadata(t *testing.T) {
 	require.Zero(t, c.BeforeOp(flashmodel.Op{Kind: flashmodel.OpErase, Addr: 0xe000, Len: 4096}), "skipped")
 	require.Equal(t, flashmodel.Cut{Mode: flashmodel.CutEraseNoise, Seed: 42}, c.BeforeOp(flashmodel.Op{Kind: flashmodel.OpErase, Addr: 0xe000, Len: 4096}))
 }
+
+func TestMessagesAreCountedByKind(t *testing.T) {
+	spec := &scenario.Fault{Name: "m", Type: scenario.FaultNetwork, Effect: scenario.EffectDropMessage, HasTime: true, Times: 2, Probability: scenario.Million,
+		Message: scenario.Message{Up: true, Topic: "jobs/+/update", Nth: 2}}
+	s := NewStrike(1, 0, spec, "x", 2)
+	require.False(t, s.Meets(0, true, "jobs/a/update"), "not yet in force")
+	s.Begin(time.Second)
+	var hit []int
+	for i := range 6 {
+		require.False(t, s.Meets(2*time.Second, false, "jobs/a/update"), "the other direction")
+		require.False(t, s.Meets(2*time.Second, true, "jobs/$next/get"), "another topic")
+		if s.Meets(2*time.Second, true, "jobs/a/update") {
+			hit = append(hit, i)
+		}
+	}
+	require.Equal(t, []int{1, 2}, hit)
+	require.False(t, s.On(3*time.Second), "it is over")
+	require.Equal(t, Fate{Drop: true}, s.Add(Fate{}))
+	spec.Effect, spec.Message.By = scenario.EffectDelayMessage, time.Second
+	require.Equal(t, Fate{Late: 3 * time.Second}, s.Add(Fate{Late: 2 * time.Second}))
+	spec.Effect = scenario.EffectDuplicateMessage
+	require.Equal(t, Fate{Again: time.Second}, s.Add(Fate{}))
+}

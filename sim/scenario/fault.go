@@ -65,6 +65,10 @@ const (
 	EffectDNS            = "dns"             // names do not resolve: no new connection
 	EffectCaptive        = "captive-portal"  // something else answers every connection
 
+	EffectDropMessage      = "drop-message"      // network: one PUBLISH is lost, as by a client or a broker: TCP loses none
+	EffectDuplicateMessage = "duplicate-message" // it arrives twice
+	EffectDelayMessage     = "delay-message"     // it arrives later, and what is sent after it may overtake it
+
 	EffectError         = "error"          // cloud: 5xx, InternalError
 	EffectThrottle      = "throttle"       // 429, RequestThrottled
 	EffectLostReply     = "lost-reply"     // done, but the answer is lost
@@ -84,10 +88,11 @@ const (
 // effects of each type, the first of which is the default where there is only one.
 var effects = map[string][]string{
 	FaultFlashMedia: {EffectBitFlip, EffectStuck, EffectDeadSector, EffectProgramFails, EffectEraseFails, EffectReadDisturb, EffectWornOut},
-	FaultNetwork:    {EffectDisconnect, EffectReconnectStorm, EffectOutage, EffectAPOutage, EffectOneWay, EffectDegrade, EffectDNS, EffectCaptive},
-	FaultCloud:      {EffectError, EffectThrottle, EffectLostReply, EffectBrokerRestart, EffectOutage, EffectSlow, EffectIgnoreRange},
-	FaultClock:      {EffectUnset, EffectJump, EffectDrift},
-	FaultMemory:     {EffectNoBuffer, EffectHeap},
+	FaultNetwork: {EffectDisconnect, EffectReconnectStorm, EffectOutage, EffectAPOutage, EffectOneWay, EffectDegrade, EffectDNS, EffectCaptive,
+		EffectDropMessage, EffectDuplicateMessage, EffectDelayMessage},
+	FaultCloud:  {EffectError, EffectThrottle, EffectLostReply, EffectBrokerRestart, EffectOutage, EffectSlow, EffectIgnoreRange},
+	FaultClock:  {EffectUnset, EffectJump, EffectDrift},
+	FaultMemory: {EffectNoBuffer, EffectHeap},
 }
 
 // Fault is something that goes wrong. Exactly one of At, HasTime, During and When says where it strikes.
@@ -111,6 +116,7 @@ type Fault struct {
 	PowerCut PowerCut
 	Media    Media
 	Link     Degraded
+	Message  Message
 	Cloud    CloudFault
 	Clock    ClockFault
 	Heap     uint32 // EffectHeap: largest block that can be had
@@ -149,6 +155,19 @@ type Degraded struct {
 	Latency, Jitter  time.Duration
 	Loss             uint64 // ppm
 	Downlink, Uplink uint64 // bits per second, 0: as it was
+}
+
+// Message is which PUBLISHes of a connection are hit, and what becomes of them.
+type Message struct {
+	Up    bool          // from the device
+	Topic string        // filter below $aws/things/THING/, "": all
+	Nth   int           // the first one, counted from 1 when the fault comes into force
+	By    time.Duration // how much later it, or its copy, arrives
+}
+
+// Messages reports whether the fault is about single messages.
+func (f *Fault) Messages() bool {
+	return f.Effect == EffectDropMessage || f.Effect == EffectDuplicateMessage || f.Effect == EffectDelayMessage
 }
 
 // CloudFault is a failing service.
@@ -195,7 +214,7 @@ func (b *builder) fault(f *file.Fault) Fault {
 	}
 	b.faultWhere(f, &out)
 	b.faultEffect(f, &out)
-	b.faultKeys(f)
+	b.faultKeys(f, &out)
 	b.powerCut(f, &out)
 	out.Media = Media{Partition: "passive", Offset: uint32(min(f.Offset.Value, 1<<31)), HasOffset: f.Offset.Node != nil, Length: uint32(min(f.Length.Value, 1<<31)),
 		Bits: 1, Value: byte(f.Value.Value), Reads: uint32(f.Reads.Value), OneIn: uint32(f.OneIn.Value)}
@@ -224,6 +243,8 @@ func (b *builder) fault(f *file.Fault) Fault {
 		if out.Link.Loss > Million/2 {
 			b.fail(f.Loss.Node, "an outage passes nothing", "more than 50%% loss is no link any more")
 		}
+	case EffectDropMessage, EffectDuplicateMessage, EffectDelayMessage:
+		b.message(f, &out)
 	case EffectReadDisturb:
 		if f.Reads.Node == nil {
 			b.fail(f.Place, "for example reads: 1000", "after how many reads of a sector do its bits flip?")
@@ -248,6 +269,28 @@ func (b *builder) fault(f *file.Fault) Fault {
 	out.Cloud = CloudFault{Service: f.Service.Value, Operation: f.Operation.Value, Latency: f.Latency.Value}
 	out.Clock = ClockFault{Jump: f.Ahead.Value - f.Behind.Value, Drift: f.Drift.Value}
 	return out
+}
+
+// message reads which messages a fault hits.
+func (b *builder) message(f *file.Fault, out *Fault) {
+	out.Message = Message{Up: f.Direction.Value == "up", Topic: f.Topic.Value, Nth: max(1, int(f.Nth.Value)), By: f.Latency.Value}
+	out.Link = Degraded{}
+	if f.Direction.Node == nil {
+		b.fail(f.Place, "direction: up (from the device), or direction: down", "messages of which direction?")
+	}
+	if strings.HasPrefix(f.Topic.Value, "$") {
+		b.fail(f.Topic.Node, "for example jobs/+/update", "topic is what follows $aws/things/THING/")
+	}
+	if (out.Effect == EffectDropMessage) == (out.Message.By > 0) {
+		if out.Effect == EffectDropMessage {
+			b.fail(f.Latency.Node, "", "a message that is lost has no latency")
+		} else {
+			b.fail(f.Place, "for example latency: 2s", "how much later does the message arrive?")
+		}
+	}
+	if out.Every > 0 {
+		b.fail(f.Every.Node, "times says how many messages in a row are hit", "every belongs to faults that last")
+	}
 }
 
 // faultWhere reads where and how often a fault strikes.
@@ -277,6 +320,9 @@ func (b *builder) faultWhere(f *file.Fault, out *Fault) {
 			where++
 		}
 	}
+	if where == 0 && out.Messages() {
+		out.HasTime, where = true, 1 // from the start; nth says which one
+	}
 	if where != 1 {
 		b.fail(f.Place, "", "where does the fault strike? give one of at (a point or a time), during (phases), when (a condition)")
 	}
@@ -288,7 +334,7 @@ func (b *builder) faultWhere(f *file.Fault, out *Fault) {
 	}
 	if f.Times.Node != nil {
 		out.Times = int(f.Times.Value)
-		if out.Times > 1 && out.HasTime && out.Every == 0 {
+		if out.Times > 1 && out.HasTime && out.Every == 0 && !out.Messages() {
 			b.fail(f.Times.Node, "give every", "a time comes only once")
 		}
 	}
@@ -326,7 +372,7 @@ func (b *builder) faultEffect(f *file.Fault, out *Fault) {
 }
 
 // faultKeys refuses settings of another type.
-func (b *builder) faultKeys(f *file.Fault) {
+func (b *builder) faultKeys(f *file.Fault, out *Fault) {
 	for _, k := range []struct {
 		key   string
 		node  *file.Node
@@ -338,12 +384,17 @@ func (b *builder) faultKeys(f *file.Fault) {
 		{"bits", f.Bits.Node, FaultFlashMedia}, {"value", f.Value.Node, FaultFlashMedia}, {"reads", f.Reads.Node, FaultFlashMedia}, {"oneIn", f.OneIn.Node, FaultFlashMedia},
 		{"direction", f.Direction.Node, FaultNetwork}, {"jitter", f.Jitter.Node, FaultNetwork}, {"loss", f.Loss.Node, FaultNetwork},
 		{"downlink", f.Downlink.Node, FaultNetwork}, {"uplink", f.Uplink.Node, FaultNetwork}, {"latency", f.Latency.Node, FaultNetwork + " " + FaultCloud},
+		{"topic", f.Topic.Node, FaultNetwork}, {"nth", f.Nth.Node, FaultNetwork},
 		{"service", f.Service.Node, FaultCloud}, {"operation", f.Operation.Node, FaultCloud},
 		{"ahead", f.Ahead.Node, FaultClock}, {"behind", f.Behind.Node, FaultClock}, {"drift", f.Drift.Node, FaultClock}, {"heap", f.Heap.Node, FaultMemory},
 	} {
 		if k.node != nil && f.Type.Node != nil && !slices.Contains(strings.Fields(k.types), f.Type.Value) {
 			b.fail(k.node, "", "%s belongs to faults of type %s", k.key, strings.ReplaceAll(k.types, " ", " and "))
 		}
+	}
+	if !out.Messages() && f.Type.Value == FaultNetwork {
+		b.fail(f.Topic.Node, "effect: drop-message, duplicate-message or delay-message", "topic belongs to faults of single messages")
+		b.fail(f.Nth.Node, "effect: drop-message, duplicate-message or delay-message", "nth belongs to faults of single messages")
 	}
 	if f.Type.Value == FaultPowerCut {
 		b.fail(f.For.Node, "off says how long the power stays away", "for belongs to the other types of faults")

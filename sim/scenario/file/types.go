@@ -580,8 +580,8 @@ type Fault struct {
 	Name String `json:"name" jsonschema:"required"`
 	// Kind of fault.
 	Type String `json:"type" jsonschema:"required,enum=power-cut,enum=flash-media,enum=network,enum=cloud,enum=clock,enum=memory"`
-	// What it does. flash-media: bit-flip, stuck, dead-sector, program-fails, erase-fails, read-disturb, worn-out. network: disconnect, reconnect-storm, outage, ap-outage, one-way, degrade, dns, captive-portal. cloud: error, throttle, lost-reply, broker-restart, outage, slow, ignore-range. clock: unset, jump, drift. memory: no-buffer, heap.
-	Effect String `json:"effect" jsonschema:"enum=bit-flip,enum=stuck,enum=dead-sector,enum=program-fails,enum=erase-fails,enum=read-disturb,enum=worn-out,enum=disconnect,enum=reconnect-storm,enum=outage,enum=ap-outage,enum=one-way,enum=degrade,enum=dns,enum=captive-portal,enum=error,enum=throttle,enum=lost-reply,enum=broker-restart,enum=slow,enum=ignore-range,enum=unset,enum=jump,enum=drift,enum=no-buffer,enum=heap"`
+	// What it does. flash-media: bit-flip, stuck, dead-sector, program-fails, erase-fails, read-disturb, worn-out. network: disconnect, reconnect-storm, outage, ap-outage, one-way, degrade, dns, captive-portal; of single messages: drop-message, duplicate-message, delay-message. cloud: error, throttle, lost-reply, broker-restart, outage, slow, ignore-range. clock: unset, jump, drift. memory: no-buffer, heap.
+	Effect String `json:"effect" jsonschema:"enum=bit-flip,enum=stuck,enum=dead-sector,enum=program-fails,enum=erase-fails,enum=read-disturb,enum=worn-out,enum=disconnect,enum=reconnect-storm,enum=outage,enum=ap-outage,enum=one-way,enum=degrade,enum=dns,enum=captive-portal,enum=drop-message,enum=duplicate-message,enum=delay-message,enum=error,enum=throttle,enum=lost-reply,enum=broker-restart,enum=slow,enum=ignore-range,enum=unset,enum=jump,enum=drift,enum=no-buffer,enum=heap"`
 	// Devices it may meet; all if absent.
 	Select Select `json:"select"`
 	// A named point in a device's life (otadata.program, self-test, block(128).programmed), or a time such as 30m, or a range of times such as 5m..2h from which each device draws its own.
@@ -630,9 +630,9 @@ type Fault struct {
 	Reads Int `json:"reads" jsonschema:"minimum=1,maximum=1000000000"`
 	// flash-media, program-fails and erase-fails: one command in so many fails.
 	OneIn Int `json:"oneIn" jsonschema:"minimum=1,maximum=1000000000"`
-	// network, one-way: the direction in which nothing passes.
+	// network, one-way: the direction in which nothing passes; of a message: up from the device, down to it.
 	Direction String `json:"direction" jsonschema:"enum=up,enum=down"`
-	// network, degrade, and cloud, slow: added to every delay.
+	// network, degrade, and cloud, slow: added to every delay. delay-message: so much later it arrives; duplicate-message: so much later it arrives again.
 	Latency Duration `json:"latency"`
 	// network, degrade: the added latency varies by so much to both sides.
 	Jitter Duration `json:"jitter"`
@@ -642,6 +642,10 @@ type Fault struct {
 	Downlink Rate `json:"downlink"`
 	// network, degrade: speed from the device.
 	Uplink Rate `json:"uplink"`
+	// network, drop-message, duplicate-message, delay-message: which messages count, by their topic below $aws/things/THING/ as an MQTT filter, such as jobs/+/update, jobs/notify-next or streams/+/data/cbor; all if absent.
+	Topic String `json:"topic"`
+	// network, drop-message, duplicate-message, delay-message: the first of these messages that is hit, counted from 1; times says how many in a row.
+	Nth Int `json:"nth" jsonschema:"minimum=1,maximum=1000000000"`
 	// cloud: the service that is hit.
 	Service String `json:"service" jsonschema:"enum=jobs,enum=streams,enum=s3,enum=broker,enum=control-plane"`
 	// cloud: only requests of this kind, such as start-next, update, get (jobs) or get (streams).
