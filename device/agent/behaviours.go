@@ -77,6 +77,7 @@ var Behaviours = []Behaviour{
 	{"", "notificationLosesBuffer", Library, "a job document that ends a transfer keeps its buffer for ever: with two buffers the second one makes the device deaf", fromOTA + " jobNotificationHandler", func(p *Profile) *bool { return &p.NotificationLosesBuffer }},
 	{"", "queueLosesTimer", Library, "a request timer that runs out while the event queue is full is lost, and nothing asks again", fromOTA, func(p *Profile) *bool { return &p.QueueLosesTimer }},
 	{"", "staleEvents", Library, "an event that the agent posted for a file acts on the next file if that comes first", fromOTA, func(p *Profile) *bool { return &p.StaleEvents }},
+	{"", "testYieldsToJob", Library, "another job during the self-test gives the image on trial up, and its file is written over the older firmware", fromOTA + " verifyActiveJobStatus", func(p *Profile) *bool { return &p.TestYieldsToJob }},
 	{"", "rejectLeavesTimer", FreeRTOS2018, "the self-test timer is stopped only when an image with an active job is accepted", fromAFR, func(p *Profile) *bool { return &p.RejectLeavesTimer }},
 	{"", "duplicateResets", FreeRTOS2018, "a duplicate block counts as an answer: the count of unanswered requests begins anew", fromAFR, func(p *Profile) *bool { return &p.DuplicateResets }},
 	{"", "staleTail", Both, "a payload shorter than it claims is completed with bytes of the block before", fromOTA + ", " + fromAFR, func(p *Profile) *bool { return &p.StaleTail }},

@@ -211,6 +211,12 @@ var libraryDefects = []struct {
 		d.a.Process(d, -1)
 		return d.a.View().State == WaitingForFileBlock && !d.open || d.a.View().State == WaitingForFileBlock && d.a.View().Job == ""
 	}},
+	{"testYieldsToJob", func(p *Profile) bool {
+		d := newDesk(p, PlatformPendingCommit)
+		d.signal(ReceivedJobDocument, document(`"status":"QUEUED"`, `"statusDetails":{"self_test":"ready","updatedBy":"0x10001"}`))
+		d.signal(ReceivedJobDocument, document("AFR_OTA-1", "AFR_OTA-2"))
+		return d.testing && d.open && d.a.View().Job == "AFR_OTA-2"
+	}},
 	{"resumeArmsEarly", func(p *Profile) bool {
 		d := healthy(p)
 		d.a.ResumeAgent(d)

@@ -162,6 +162,8 @@ func (a *Agent) parseJob(p Port, doc []byte) jobKind {
 		if kind := a.adopt(p, f); kind != jobNew {
 			return kind
 		}
+	} else if a.inTest() && f.JobID != a.job && !profile.TestYieldsToJob {
+		return jobBusy
 	} else if err := a.takeJob(p, old); err == jobUpdateCurrent {
 		return jobSame
 	} else if err != jobOK {
@@ -220,24 +222,34 @@ func (a *Agent) adopt(p Port, f *File) jobKind {
 	case protocolOf(f.Protocols.S, a.cfg) == dataNone && !f.SelfTest && !a.cfg.Profile.StickyProtocol:
 		a.failJob(p, f.JobID, uint32(ErrInvalidDataProtocol), 0)
 		return jobRefused
-	case a.job != "" && a.image == ImageTesting && a.file.SelfTest:
+	case a.inTest() && f.JobID != a.job && a.cfg.Profile.TestYieldsToJob:
+		a.dropJob(p, f)
+	case a.inTest() && a.file.SelfTest:
 		return jobSelfTest // it has not begun: something came in between
-	case a.job != "" && a.image == ImageTesting:
+	case a.inTest():
 		return jobBusy
 	case a.job == f.JobID && a.file.bitmap != nil && a.file.sameFile(f):
 		a.file.URL = f.URL
 		return jobSame
 	case a.job != "":
-		p.SetPlatformState(&a.file, ImageAborted)
-		if a.cfg.Profile.SwitchLeavesStream {
-			a.file.Stream = f.Stream
-		}
-		a.closeContext(p)
+		a.dropJob(p, f)
 	}
 	a.copyJobID(f.JobID, a.cfg.Profile.JobIDSplice)
 	a.file, a.topic = *f, ""
 	a.turn++
 	return jobNew
+}
+
+// inTest reports whether the active job's image is in its self-test.
+func (a *Agent) inTest() bool { return a.job != "" && a.image == ImageTesting }
+
+// dropJob gives the active job up for another one.
+func (a *Agent) dropJob(p Port, next *File) {
+	p.SetPlatformState(&a.file, ImageAborted)
+	if a.cfg.Profile.SwitchLeavesStream {
+		a.file.Stream = next.Stream
+	}
+	a.closeContext(p)
 }
 
 // failJob reports a job as failed that is not, and will not be, the active one.

@@ -77,6 +77,7 @@ type Profile struct {
 	NotificationLosesBuffer bool
 	QueueLosesTimer         bool
 	StaleEvents             bool
+	TestYieldsToJob         bool
 
 	// Control.
 	DeafWhileWaiting      bool // C15
@@ -102,7 +103,7 @@ var (
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
 		TokenZeroEmpty: true, TokenLosesDigit: true, TokenThingMax: 53, EmptyJobDoc: true, EmptyDocUnsubscribes: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
@@ -110,7 +111,7 @@ var (
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
@@ -118,7 +119,7 @@ var (
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
 		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true,
@@ -140,7 +141,7 @@ var (
 		TokenZeroEmpty: true, VersionZeroEmpty: true, NoUpdatedBy: true, FailedWholeWord: true,
 		ProgressOwnTotal: true, NoFirstProgress: true,
 		TakesGarbage: true, KeepsOptionals: true, SelfTestByPresence: true, ReadsIntoTransfer: true, SwitchLeavesStream: true, AnyFileID: true,
-		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, DeafWhileErasing: true,
+		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true, NoOverflowCheck: true,
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,

@@ -83,7 +83,7 @@ func (r *Agent) status(job string, payload []byte) {
 		} else if !r.failNet {
 			r.ended = append(r.ended, job)
 		}
-		if payload[len(statusStart)] == 'S' && r.platform != agent.PlatformValid {
+		if payload[len(statusStart)] == 'S' && r.platform != agent.PlatformValid && !r.aboutFile() {
 			r.violate(11, "%s while the image is not confirmed", payload)
 		}
 	default:
@@ -92,6 +92,9 @@ func (r *Agent) status(job string, payload []byte) {
 		}
 	}
 }
+
+// aboutFile reports whether SUCCEEDED now means a file that is no firmware: it was verified, and no image is started for it.
+func (r *Agent) aboutFile() bool { return r.file.kind != 0 && r.verified }
 
 // versions checks what a status says of the version that runs: the updatedBy of self_test, and the version of an accepted
 // image. A file that is no firmware is accepted with its type in the place of a version.
@@ -107,7 +110,7 @@ func (r *Agent) versions(payload []byte) {
 		}
 		return
 	}
-	if _, rest, ok := bytes.Cut(payload, accepted); ok && (r.file.kind == 0 || !r.verified) {
+	if _, rest, ok := bytes.Cut(payload, accepted); ok && !r.aboutFile() {
 		text, _, _ := bytes.Cut(bytes.TrimLeft(rest, " v"), quote)
 		var room [16]byte
 		want := strconv.AppendUint(room[:0], uint64(r.version>>24), 10)
