@@ -9,38 +9,6 @@ import (
 	"github.com/otasim/otasim/device/script"
 )
 
-// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 60 steps, is the script.
-// Nothing may panic, and no invariant may be broken but by what the release is known for.
-func FuzzAgent(f *testing.F) {
-	for p := range agent.Profiles {
-		for _, steps := range seeds {
-			f.Add(append([]byte{byte(p)}, script.Encode(steps...)...))
-		}
-	}
-	var r script.Agent
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) == 0 {
-			return
-		}
-		p := agent.Profiles[int(data[0])%len(agent.Profiles)]
-		r.Reset(p)
-		r.Play(data[1:min(len(data), 121)])
-		if len(r.Violations) > 0 {
-			t.Fatalf("%s: %v\n%v", p.Name, r.Violations, script.Decode(data[1:]))
-		}
-	})
-}
-
-// seeds are lives that reach far.
-var seeds = [][]script.Step{
-	{{Op: script.Doc}, {Op: script.Next}, {Op: script.Next}, {Op: script.Next}, {Op: script.Doc, Arg: 3}, {Op: script.Verdict}},
-	{{Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body, Arg: 1}, {Op: script.Body, Arg: 3}, {Op: script.Doc, Arg: 2}, {Op: script.Body}, {Op: script.Body}},
-	{{Op: script.Doc}, {Op: script.Next}, {Op: script.Suspend}, {Op: script.Resume}, {Op: script.Doc, Arg: 1}, {Op: script.Next}, {Op: script.Foreign}},
-	{{Op: script.Net, Arg: 1}, {Op: script.Doc}, {Op: script.Timer}, {Op: script.Timer}, {Op: script.Net}, {Op: script.Timer}, {Op: script.Abort}},
-	{{Op: script.Doc}, {Op: script.Resume}, {Op: script.Foreign}, {Op: script.Resume}, {Op: script.Foreign}, {Op: script.Foreign}, {Op: script.Foreign}, {Op: script.Doc, Arg: 4}, {Op: script.Doc, Arg: 1}, {Op: script.Body}},
-	{{Op: script.Hold, Arg: 1}, {Op: script.Doc}, {Op: script.Doc}, {Op: script.Check}, {Op: script.Hold}, {Op: script.Damaged, Arg: 3}, {Op: script.Shutdown, Arg: 1}, {Op: script.Shutdown}},
-}
-
 // noise is the n-th of many scripts of 30 random steps.
 func noise(n uint64, data []byte) []byte {
 	x := n*0x9e3779b97f4a7c15 + 1

@@ -1,9 +1,8 @@
 package script
 
 import (
+	"slices"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/device/defect"
@@ -20,9 +19,9 @@ func TestFileDuringAbandonedTrial(t *testing.T) {
 		for _, s := range abandoned {
 			r.Step(s)
 		}
-		require.Equal(t, []string{"AFR_OTA-4"}, r.ended, p.Name)
-		require.Equal(t, agent.PlatformInvalid, r.platform, p.Name)
-		require.Empty(t, r.Violations, p.Name)
+		if !slices.Equal(r.ended, []string{"AFR_OTA-4"}) || r.platform != agent.PlatformInvalid || len(r.Violations) > 0 {
+			t.Errorf("%s: ended %q, platform %v, %v", p.Name, r.ended, r.platform, r.Violations)
+		}
 	}
 }
 
@@ -33,6 +32,7 @@ func TestReportBeforeConfirm(t *testing.T) {
 	for _, s := range append(abandoned[:5:5], Step{Op: Verdict}) {
 		r.Step(s)
 	}
-	require.Len(t, r.Violations, 1)
-	require.Equal(t, 11, r.Violations[0].Invariant)
+	if len(r.Violations) != 1 || r.Violations[0].Invariant != 11 {
+		t.Error(r.Violations)
+	}
 }

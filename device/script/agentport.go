@@ -318,6 +318,9 @@ func (r *Agent) ResetDevice(*agent.File) agent.PALStatus {
 
 // SetPlatformState implements agent.Port.
 func (r *Agent) SetPlatformState(_ *agent.File, s agent.ImageState) agent.PALStatus {
+	if s == agent.ImageAborted && r.cfg.Profile.MomentumStops && r.a.View().Momentum >= r.cfg.MomentumLimit {
+		r.requests = 0 // the count starts anew, and requests that wait in the queue before the shutdown still go out
+	}
 	if r.resetting || r.fails(faultState) {
 		return r.code(agent.PALCommitFailed)
 	}
