@@ -58,26 +58,28 @@ var (
 // found is the text of each parameter that a document has, nil for the rest.
 type found [paramCount]jsonText
 
-// lookUp finds the parameters. Those of a file are looked for at the root first, then in the first object of files.
-func lookUp(text jsonText) (v found) {
+// lookUp finds the parameters. Those of a file are looked for at the root first, then in the first object of files. valid says
+// that the whole text is valid JSON.
+func lookUp(text jsonText, valid bool) (v found) {
 	var root [12]jsonText
-	text.members(rootKeys, root[:])
+	text.members(rootKeys, root[:], valid)
 	copy(v[paramClientToken:], root[:3])
 	copy(v[paramPath:], root[3:])
 	var at [3]jsonText
-	v[paramExecution].members(executionKeys, at[:])
+	v[paramExecution].members(executionKeys, at[:], valid)
 	v[paramJobID], v[paramStatusDetails], v[paramJobDocument] = at[0], at[1], at[2]
-	v[paramStatusDetails].members(detailsKeys, v[paramSelfTest:paramUpdatedBy+1])
-	v[paramJobDocument].members(documentKeys, v[paramAFROTA:paramAFROTA+1])
-	v[paramAFROTA].members(otaKeys, v[paramStream:paramFiles+1])
+	v[paramStatusDetails].members(detailsKeys, v[paramSelfTest:paramUpdatedBy+1], valid)
+	v[paramJobDocument].members(documentKeys, v[paramAFROTA:paramAFROTA+1], valid)
+	v[paramAFROTA].members(otaKeys, v[paramStream:paramFiles+1], valid)
 	if files := v[paramFiles]; len(files) >= 2 {
 		if files[0] == '"' {
 			if files = files[1 : len(files)-1]; len(files) < 2 {
 				return v
 			}
+			valid = false // what a string holds is any text
 		}
 		var file [paramCount - paramPath]jsonText
-		files[1:len(files)-1].members(rootKeys[3:], file[:])
+		files[1:len(files)-1].members(rootKeys[3:], file[:], valid)
 		for i := range file {
 			if v[paramPath+i] == nil {
 				v[paramPath+i] = file[i]
@@ -108,13 +110,14 @@ type parsed struct {
 func parseDocument(doc []byte, f *File, cfg *Config, alloc func(int) bool) parsed {
 	var r parsed
 	text := jsonText(doc)
-	if !text.valid() {
+	valid := text.valid()
+	if !valid {
 		r.err = ParseInvalidJSON
 		if !cfg.Profile.TakesGarbage {
 			return r
 		}
 	}
-	values := lookUp(text)
+	values := lookUp(text, valid)
 	for param, value := range values {
 		if value == nil {
 			continue

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math/bits"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -90,12 +91,40 @@ func FuzzParseDocument(f *testing.F) {
 				t.Fatalf("over a limit: %+v", file)
 			}
 		}
+		compareLookUps(t, doc)
 		// The reader takes some texts that are no JSON, but must not refuse what is.
 		plain := utf8.Valid(doc) && !bytes.ContainsRune(doc, '\\') && bytes.Count(doc, []byte("["))+bytes.Count(doc, []byte("{")) < jsonMaxDepth
 		if plain && json.Valid(doc) && !jsonText(doc).valid() {
 			t.Fatalf("JSON refused: %q", doc)
 		}
 	})
+}
+
+// compareLookUps holds the search that knows of a text that it is valid against the one that does not.
+func compareLookUps(t *testing.T, doc []byte) {
+	if jsonText(doc).valid() && !reflect.DeepEqual(lookUp(doc, true), lookUp(doc, false)) {
+		t.Fatalf("%q reads otherwise when it is known to be valid", doc)
+	}
+}
+
+func TestLookUpOfValidText(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	valid := 0
+	for range 60_000 {
+		doc := document()
+		for range 1 + r.IntN(3) {
+			i := r.IntN(len(doc))
+			insert := []string{"{", "}", "[", "]", "[]", "{}", `"a"`, `\\"`, `\\\\`, `,"x":"\\\""`, `{"filesize":1}`, `:`, `,`, " ", "1", `"files":"[{}]",`}[r.IntN(16)]
+			doc = append(doc[:i:i], append([]byte(insert), doc[i+r.IntN(2):]...)...)
+		}
+		if compareLookUps(t, doc); jsonText(doc).valid() {
+			valid++
+		}
+	}
+	require.Greater(t, valid, 1000)
+	for _, doc := range []string{`{{}}`, `{"execution":{}{}}`, `[{}{}]`, `{"execution":1{}}`, `{"files":"[{"}`, string(document(`"files":[`, `"files":"[`))} {
+		compareLookUps(t, []byte(doc))
+	}
 }
 
 // The eight characters at a time are the ones that need no look at each.

@@ -1,6 +1,9 @@
 package agent
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // The device's JSON reader: validation and search by dotted path over the raw text, without a tree. It follows the
 // library's reader (FreeRTOS/coreJSON source/core_json.c), whose habits decide which damaged documents still count:
@@ -324,16 +327,18 @@ func (b jsonText) member(key string) (jsonText, bool) {
 }
 
 // members finds several keys of the object the text starts with in one pass: of each the first value, nil without one. A
-// mistake ends the pass.
-func (b jsonText) members(keys []string, values []jsonText) {
+// mistake ends the pass; valid says that there is none.
+func (b jsonText) members(keys []string, values []jsonText, valid bool) {
 	i := b.space(0)
 	if i >= len(b) || b[i] != '{' {
 		return
 	}
 	i = b.space(i + 1)
 	for i < len(b) {
-		j, ok := b.str(i)
-		if !ok {
+		j, ok := 0, true
+		if valid && b[i] == '"' {
+			j = b.skipString(i)
+		} else if j, ok = b.str(i); !ok {
 			return
 		}
 		name := b[i+1 : j-1]
@@ -342,8 +347,10 @@ func (b jsonText) members(keys []string, values []jsonText) {
 			return
 		}
 		start := b.space(j + 1)
-		end, ok := b.value(start)
-		if !ok {
+		end := 0
+		if valid {
+			end = b.skip(start)
+		} else if end, ok = b.value(start); !ok {
 			return
 		}
 		for k, key := range keys {
@@ -360,6 +367,56 @@ func (b jsonText) members(keys []string, values []jsonText) {
 		}
 	}
 }
+
+// skipString returns the offset after the string at i of a valid text.
+func (b jsonText) skipString(i int) int {
+	for i++; ; i++ {
+		i += bytes.IndexByte(b[i:], '"')
+		escapes := 0
+		for b[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i + 1
+		}
+	}
+}
+
+// skip returns the offset after the value at i of a valid text.
+func (b jsonText) skip(i int) int {
+	switch b[i] {
+	case '"':
+		return b.skipString(i)
+	case '{', '[':
+	default:
+		j, _ := b.scalar(i)
+		return j
+	}
+	for depth := 0; ; {
+		switch marks[b[i]] {
+		case markQuote:
+			i = b.skipString(i)
+			continue
+		case markOpen:
+			depth++
+		case markClose:
+			depth--
+			if depth == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+}
+
+// What gives a valid text its structure.
+const (
+	markQuote = 1 + iota
+	markOpen
+	markClose
+)
+
+var marks = [256]uint8{'"': markQuote, '{': markOpen, '[': markOpen, '}': markClose, ']': markClose}
 
 // search follows a dotted path and returns the value's text; the quotes of a string are taken off.
 func (b jsonText) search(path ...string) (jsonText, bool) {
