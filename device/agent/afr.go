@@ -256,6 +256,10 @@ func (a *Agent) beginJob(p Port, doc []byte) Err {
 	if !a.parse2018(p, doc) {
 		return ErrJobParserError
 	}
+	if a.afr.guard && !a.cfg.Profile.GuardPretends {
+		a.job, a.afr.hasJob = "", false
+		return ErrInitFileTransferFailed
+	}
 	a.afr.open = true
 	if a.afr.guard {
 		return ErrNone // the slot of the older firmware stays as it is

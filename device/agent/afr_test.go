@@ -307,6 +307,19 @@ func TestGuard142(t *testing.T) {
 	require.False(t, d.armed[TimerSelfTest])
 	d.signal(ReceivedJobDocument, document())
 	require.True(t, d.open)
+
+	// A verdict that comes after such a job leaves the agent busy with nothing.
+	honest, err := AFR142.With(map[string]bool{"guardPretends": false})
+	require.NoError(t, err)
+	for p, want := range map[*Profile]State{AFR142: Active, honest: Ready} {
+		d = newDesk(p, PlatformPendingCommit)
+		d.signal(ReceivedJobDocument, document())
+		require.False(t, d.open)
+		d.a.SetImageState(d, ImageAccepted)
+		require.Equal(t, want, d.a.View().State)
+		d.signal(ReceivedJobDocument, document("AFR_OTA-1", "AFR_OTA-2"))
+		require.True(t, d.open, "the next job ends that")
+	}
 }
 
 // A whole update with the texts of v1.4.0.

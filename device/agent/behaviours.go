@@ -78,6 +78,7 @@ var Behaviours = []Behaviour{
 	{"", "queueLosesTimer", Library, "a request timer that runs out while the event queue is full is lost, and nothing asks again", fromOTA, func(p *Profile) *bool { return &p.QueueLosesTimer }},
 	{"", "staleEvents", Library, "an event that the agent posted for a file acts on the next file if that comes first", fromOTA, func(p *Profile) *bool { return &p.StaleEvents }},
 	{"", "testYieldsToJob", Library, "another job during the self-test gives the image on trial up, and its file is written over the older firmware", fromOTA + " verifyActiveJobStatus", func(p *Profile) *bool { return &p.TestYieldsToJob }},
+	{"", "guardPretends", FreeRTOS2018, "a job during the trial of a new image occupies the agent without a file, and still does when the image is accepted", "amazon-freertos lib/ota/aws_ota_agent.c v1.4.2", func(p *Profile) *bool { return &p.GuardPretends }},
 	{"", "rejectLeavesTimer", FreeRTOS2018, "the self-test timer is stopped only when an image with an active job is accepted", fromAFR, func(p *Profile) *bool { return &p.RejectLeavesTimer }},
 	{"", "duplicateResets", FreeRTOS2018, "a duplicate block counts as an answer: the count of unanswered requests begins anew", fromAFR, func(p *Profile) *bool { return &p.DuplicateResets }},
 	{"", "staleTail", Both, "a payload shorter than it claims is completed with bytes of the block before", fromOTA + ", " + fromAFR, func(p *Profile) *bool { return &p.StaleTail }},

@@ -24,6 +24,7 @@ type Profile struct {
 	DuplicateProgress   bool // B5
 	TokenDangles        bool // B6
 	AsksOnce            bool // B7
+	GuardPretends       bool
 	RejectLeavesTimer   bool
 	DuplicateResets     bool
 
@@ -133,7 +134,7 @@ var (
 	// AFR142 differs from v1.4.0 in the guard that keeps the older firmware during the trial.
 	AFR142 = func() *Profile {
 		p := *AFR140
-		p.Name, p.TrialOverwrites = "afr-v1.4.2", false
+		p.Name, p.TrialOverwrites, p.GuardPretends = "afr-v1.4.2", false, true
 		return &p
 	}()
 

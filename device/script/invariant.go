@@ -29,7 +29,7 @@ var Invariants = [...]Invariant{
 	{11, "SUCCEEDED of an image comes after its record is VALID, and after its rejection the older one starts", words("trialOverwrites")},
 	{12, "the version reported is the one that runs", words("versionZeroEmpty")},
 	{13, "unanswered requests stay within the limit; an accepted block starts the count anew", words("duplicateResets")},
-	{14, "a transfer has a job, an open file and a bitmap", words("abortNeedsPublish readsIntoTransfer lateBlockFails staleEvents")},
+	{14, "a transfer has a job, an open file and a bitmap", words("abortNeedsPublish readsIntoTransfer lateBlockFails staleEvents guardPretends")},
 	{15, "a job without an open file is in its self-test", words("jobMessageCloses keepsFailedJob silentBadSize readsIntoTransfer staleEvents")},
 	{16, "every buffer is given back once", words("losesBuffer notificationLosesBuffer")},
 	{17, "the request timer runs while a request or a retry is due, and not otherwise", words("stallsOnLostRequest abortLeavesTimer abortNeedsPublish suspendStopsEarly resumeArmsEarly shutdownStopsEarly timersOutlive queueLosesTimer staleEvents")},
