@@ -103,18 +103,28 @@ type testCloud struct {
 	mute     bool // nothing is answered, connects time out
 	path     string
 	fileType int
+	tail     string // the end of the documents, once one was made
 }
 
 func (c *testCloud) document() []byte {
 	if c.job == "" || c.terminal {
 		return []byte(`{"clientToken":"0:x","timestamp":1}`)
 	}
-	details := ""
-	if c.details != "" {
-		details = `"statusDetails":` + c.details + `,`
+	if c.tail == "" {
+		c.tail = c.files()
 	}
-	return fmt.Appendf(nil, `{"clientToken":"0:x","timestamp":1,"execution":{"jobId":%q,"status":%q,%s"jobDocument":{"afr_ota":{"protocols":["MQTT"],"streamname":"s-1","files":[{"filepath":"/%s","fileType":%d,"filesize":%d,"fileid":0,"certfile":%q,"sig-sha256-ecdsa":%q}]}}}}`,
-		c.job, c.status, details, strings.TrimPrefix(c.path, "/"), c.fileType, len(c.file), c.certfile, base64.StdEncoding.EncodeToString(c.sig))
+	doc := append(make([]byte, 0, 128+len(c.job)+len(c.details)+len(c.tail)), `{"clientToken":"0:x","timestamp":1,"execution":{"jobId":"`...)
+	doc = append(append(append(append(doc, c.job...), `","status":"`...), c.status...), `",`...)
+	if c.details != "" {
+		doc = append(append(append(doc, `"statusDetails":`...), c.details...), ',')
+	}
+	return append(doc, c.tail...)
+}
+
+// files is the part of a document that does not change with the job's status.
+func (c *testCloud) files() string {
+	return fmt.Sprintf(`"jobDocument":{"afr_ota":{"protocols":["MQTT"],"streamname":"s-1","files":[{"filepath":"/%s","fileType":%d,"filesize":%d,"fileid":0,"certfile":%q,"sig-sha256-ecdsa":%q}]}}}}`,
+		strings.TrimPrefix(c.path, "/"), c.fileType, len(c.file), c.certfile, base64.StdEncoding.EncodeToString(c.sig))
 }
 
 func appendCBOR(b []byte, major byte, v int) []byte {
@@ -135,32 +145,35 @@ func (c *testCloud) block(index, size int) []byte {
 	return append(appendCBOR(append(b, 0x61, 'p'), 2, len(data)), data...)
 }
 
-// answer returns what comes back for an operation.
-func (c *testCloud) answer(op NetOp) []Event {
+// answer appends what comes back for an operation.
+func (c *testCloud) answer(out []Event, op NetOp) []Event {
 	if c.mute {
 		if op.Kind == OpConnect {
-			return []Event{{Kind: ConnectFailed, Err: "timeout"}}
+			out = append(out, Event{Kind: ConnectFailed, Err: "timeout"})
 		}
-		return nil
+		return out
 	}
-	var out []Event
 	switch op.Kind {
 	case OpConnect:
 		if c.refuse {
-			return []Event{{Kind: ConnectFailed, Err: "refused"}}
+			return append(out, Event{Kind: ConnectFailed, Err: "refused"})
 		}
-		return []Event{{Kind: Connected}}
+		return append(out, Event{Kind: Connected})
 	case OpSubscribe, OpUnsubscribe:
-		return []Event{{Kind: Acked, ID: op.ID}}
+		return append(out, Event{Kind: Acked, ID: op.ID})
 	case OpPublish:
 		if op.QoS > 0 {
 			out = append(out, Event{Kind: Acked, ID: op.ID})
 		}
 		base := "$aws/things/" + c.thing
-		switch {
-		case op.Topic == base+"/jobs/$next/get":
+		if !strings.HasPrefix(op.Topic, base) {
+			return out
+		}
+		switch topic := op.Topic[len(base):]; {
+		case topic == "/jobs/$next/get":
 			out = append(out, Event{Kind: Message, Topic: base + "/jobs/$next/get/accepted", Payload: c.document()})
-		case op.Topic == base+"/streams/s-1/get/cbor":
+		case topic == "/streams/s-1/get/cbor":
+			data := base + "/streams/s-1/data/cbor"
 			l := op.Payload[bytes.Index(op.Payload, []byte("\x61l"))+3:]
 			if size := int(l[0])<<8 | int(l[1]); c.blocks == nil {
 				for i := range (len(c.file) + size - 1) / size {
@@ -170,15 +183,15 @@ func (c *testCloud) answer(op NetOp) []Event {
 			one := bytes.Contains(op.Payload, []byte("\x61n\x01"))
 			for i, block := range c.blocks {
 				if requested(op.Payload, i) {
-					out = append(out, Event{Kind: Message, Topic: base + "/streams/s-1/data/cbor", Payload: block})
+					out = append(out, Event{Kind: Message, Topic: data, Payload: block})
 					if one {
 						break
 					}
 				}
 			}
-		case op.Topic == base+"/jobs/"+c.job+"/update" && !c.terminal:
+		case !c.terminal && strings.TrimSuffix(strings.TrimPrefix(topic, "/jobs/"), "/update") == c.job && strings.HasSuffix(topic, "/update"):
 			text := string(op.Payload)
-			status := strings.Split(text, `"`)[3]
+			status, _, _ := strings.Cut(strings.TrimPrefix(text, `{"status":"`), `"`)
 			c.status = status
 			c.details = text[strings.Index(text, `"statusDetails":`)+16 : len(text)-1]
 			c.terminal = status == "SUCCEEDED" || status == "FAILED"
@@ -217,7 +230,7 @@ func (b *bench) step(ev Event) {
 		b.lost++
 		for _, op := range b.d.Ops() {
 			if op.Kind == OpPublish {
-				b.cloud.answer(op) // it had left before
+				b.cloud.answer(nil, op) // it had left before
 			}
 		}
 		b.d.PowerOff()
@@ -235,7 +248,7 @@ func (b *bench) step(ev Event) {
 		if op.Kind == OpConnect {
 			b.queue = nil
 		}
-		b.queue = append(b.queue, b.cloud.answer(op)...)
+		b.queue = b.cloud.answer(b.queue, op)
 	}
 }
 

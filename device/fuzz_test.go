@@ -15,18 +15,22 @@ import (
 	"github.com/otasim/otasim/flashmodel/partition"
 )
 
-// life is what whole-device scripts begin with: chips from the factory, one of each generation, and a job for them.
+// life is what whole-device scripts begin with: chips from the factory, one of each generation, and a job for them. Every
+// script of a release is a fork of the same first boot.
 type life struct {
 	model     *Model
 	chips     [2]*flashmodel.Flash // of today, of 2018
 	file, sig []byte
 	blocks    [2][][]byte
 	images    [4]*firmware.Catalogue // by what the new image's self-test does
+	jobs      string                 // the end of every job document
+	booted    map[*agent.Profile]*bench
+	playing   *bench
 }
 
 func newLife(t testing.TB) *life {
 	old, next := build(t, "1.0.0", 1, 20_000), build(t, "1.1.0", 2, 20_000)
-	l := &life{model: DefaultModel(), file: next, sig: sign(next)}
+	l := &life{model: DefaultModel(), file: next, sig: sign(next), booted: map[*agent.Profile]*bench{}}
 	st := flashmodel.NewStore()
 	for i := range l.chips {
 		l.chips[i] = factory(t, st, "lamp-1", old)
@@ -40,30 +44,58 @@ func newLife(t testing.TB) *life {
 		l.images[i] = &firmware.Catalogue{}
 		require.NoError(t, l.images[i].Add(next, firmware.Behaviour{SelfTest: firmware.SelfTest(i), Duration: time.Duration(i) * time.Second}))
 	}
+	for kind, log2 := range []uint32{12, 10} {
+		c := l.cloud()
+		for i := range (len(c.file) + 1<<log2 - 1) >> log2 {
+			l.blocks[kind] = append(l.blocks[kind], c.block(i, 1<<log2))
+		}
+		l.jobs = c.files()
+	}
 	return l
+}
+
+func (l *life) cloud() *testCloud {
+	return &testCloud{thing: "lamp-1", job: "AFR_OTA-1", file: l.file, sig: l.sig, certfile: LabelCodeSigner, status: "QUEUED", tail: l.jobs}
+}
+
+// boot returns a device of a release that has just been given power, with a cloud and a witness of its own.
+func (l *life) boot(t testing.TB, p *agent.Profile, test firmware.SelfTest) *bench {
+	first := l.booted[p]
+	if first == nil {
+		kind, boot := 0, bootloader.Config{Kind: bootloader.AFR2022, Rollback: true, AntiRollback: true, FlashSize: 4 << 20}
+		if p.Task2018 {
+			kind, boot.Kind = 1, bootloader.AFR2018
+		}
+		first = &bench{cloud: l.cloud(), off: 10 * time.Second}
+		first.cloud.blocks = l.blocks[kind]
+		first.eyes = &witness{b: first}
+		first.d = New(Config{Thing: first.cloud.thing, Model: l.model, Flash: l.chips[kind].Fork(), Agent: agent.DefaultConfig(p), Bootloader: boot,
+			Catalogue: l.images[0], Hooks: &Hooks{Point: func(d *Device, now time.Duration, p Point, arg int) { l.playing.eyes.point(d, now, p, arg) }}})
+		l.playing = first
+		first.step(Event{Kind: PowerOn})
+		require.Empty(t, first.queue)
+		l.booted[p] = first
+	}
+	b, cloud, eyes := *first, *first.cloud, *first.eyes
+	b.t, b.d, b.cloud, b.eyes = t, first.d.Clone(), &cloud, &eyes
+	b.d.catalogue = l.images[test]
+	eyes.b, l.playing = &b, &b
+	return &b
 }
 
 // play runs a script against a device with real flash and the model cloud, then leaves it alone under a fair network for two
 // hours, with a connection that ends once. Power may fail in any flash command.
 func (l *life) play(t testing.TB, p *agent.Profile, test firmware.SelfTest, data []byte) *bench {
-	kind, boot := 0, bootloader.Config{Kind: bootloader.AFR2022, Rollback: true, AntiRollback: true, FlashSize: 4 << 20}
-	if p.Task2018 {
-		kind, boot.Kind = 1, bootloader.AFR2018
-	}
-	cloud := &testCloud{thing: "lamp-1", job: "AFR_OTA-1", file: l.file, sig: l.sig, certfile: LabelCodeSigner, status: "QUEUED", blocks: l.blocks[kind]}
-	b := &bench{t: t, cloud: cloud, off: 10 * time.Second}
-	b.eyes = &witness{b: b}
-	b.d = New(Config{Thing: cloud.thing, Model: l.model, Flash: l.chips[kind].Fork(), Agent: agent.DefaultConfig(p), Bootloader: boot,
-		Catalogue: l.images[test], Hooks: &Hooks{Point: b.eyes.point}})
-	b.step(Event{Kind: PowerOn})
+	b := l.boot(t, p, test)
+	cloud := b.cloud
 	for _, s := range script.Decode(data) {
 		switch s.Op {
 		case script.Doc, script.Check:
 			b.queue = append(b.queue, Event{Kind: Message, Topic: "$aws/things/lamp-1/jobs/notify-next", Payload: cloud.document()})
 		case script.Foreign:
-			b.queue = append(b.queue, Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-0/data/cbor", Payload: cloud.block(0, 4096)})
+			b.queue = append(b.queue, Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-0/data/cbor", Payload: l.blocks[0][0]})
 		case script.Block:
-			b.queue = append(b.queue, Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-1/data/cbor", Payload: cloud.block(int(s.Arg)%5, 4096)})
+			b.queue = append(b.queue, Event{Kind: Message, Topic: "$aws/things/lamp-1/streams/s-1/data/cbor", Payload: l.blocks[0][int(s.Arg)%5]})
 		case script.Suspend:
 			connecting := slices.ContainsFunc(b.queue, func(ev Event) bool { return ev.Kind == Connected || ev.Kind == ConnectFailed })
 			if b.queue = nil; connecting {
@@ -99,7 +131,6 @@ func (l *life) play(t testing.TB, p *agent.Profile, test firmware.SelfTest, data
 	}
 	b.run(b.now + time.Hour)
 	b.eyes.rest()
-	l.blocks[kind] = cloud.blocks
 	return b
 }
 
