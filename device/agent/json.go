@@ -335,10 +335,12 @@ func (b jsonText) members(keys []string, values []jsonText, valid bool) {
 	}
 	i = b.space(i + 1)
 	for i < len(b) {
-		j, ok := 0, true
+		j := 0
 		if valid && b[i] == '"' {
 			j = b.skipString(i)
-		} else if j, ok = b.str(i); !ok {
+		} else if k, ok := b.str(i); ok {
+			j = k
+		} else {
 			return
 		}
 		name := b[i+1 : j-1]
@@ -350,7 +352,9 @@ func (b jsonText) members(keys []string, values []jsonText, valid bool) {
 		end := 0
 		if valid {
 			end = b.skip(start)
-		} else if end, ok = b.value(start); !ok {
+		} else if k, ok := b.value(start); ok {
+			end = k
+		} else {
 			return
 		}
 		for k, key := range keys {

@@ -6,7 +6,7 @@ import (
 	"github.com/otasim/otasim/device/agent"
 )
 
-// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 60 steps, is the
+// FuzzAgent plays any bytes as a life of an agent: the first byte chooses the release, the rest, up to 32 steps, is the script.
 // Nothing may panic, and no invariant may be broken but by what the release is known for.
 //
 // It lives here, and this package's tests do without testify, because the engine walks the coverage counters of every package in
@@ -28,7 +28,7 @@ func FuzzAgent(f *testing.F) {
 		i := int(data[0]) % len(rigs)
 		r := rigs[i]
 		r.Reset(agent.Profiles[i])
-		if r.Play(data[1:min(len(data), 81)]); len(r.Violations) > 0 {
+		if r.Play(data[1:min(len(data), 65)]); len(r.Violations) > 0 {
 			t.Fatalf("%s: %v\n%v", agent.Profiles[i].Name, r.Violations, Decode(data[1:]))
 		}
 	})
