@@ -100,6 +100,7 @@ type shard struct {
 	packet   protocol.Packet
 	out      []network.Output
 	posts    []network.Output
+	inboxes  [][]waiting // empty ones
 	tallies  []tally // by group
 	faults   []faultCount
 	record   *check.Ledger
@@ -159,7 +160,7 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		a.drain = 0
 		for n := 0; ; n++ {
 			if n >= len(a.inbox) {
-				a.inbox = nil
+				sh.empty(a)
 				break
 			}
 			if until := a.dev.BusyUntil(); until > now {
@@ -226,6 +227,9 @@ func (sh *shard) later(a *actor, now time.Duration, m msg) {
 		}
 		a.wake = until
 	case msgFrame:
+		if n := len(sh.inboxes); a.inbox == nil && n > 0 {
+			a.inbox, sh.inboxes = sh.inboxes[n-1], sh.inboxes[:n-1]
+		}
 		a.inbox = append(a.inbox, waiting{m, now})
 		if a.drain != 0 {
 			return
@@ -235,6 +239,15 @@ func (sh *shard) later(a *actor, now time.Duration, m msg) {
 		a.drain = until
 	}
 	sh.k.Send(a.id, until, m)
+}
+
+// empty takes the inbox away from a device; another one will need its memory.
+func (sh *shard) empty(a *actor) {
+	if a.inbox != nil {
+		clear(a.inbox)
+		sh.inboxes = append(sh.inboxes, a.inbox[:0])
+		a.inbox = nil
+	}
 }
 
 // frame hands a frame from the downlink to the device's MQTT client; it arrived now or while the CPU was busy.
@@ -336,12 +349,14 @@ func (sh *shard) flush(a *actor) {
 func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 	a.chain.Fold(uint64(now)<<8 | uint64(ev.Kind) | 0x80)
 	sh.stepping = a
+	var lost bool
 	if p := sh.w.opt.Probe; p != nil {
-		p.Step(int(a.id), a.dev, now, &ev)
-	}
-	lost := sh.sessions.step(a, now, ev)
-	if p := sh.w.opt.Probe; p != nil {
-		p.Stepped(int(a.id), a.dev, now, &ev, lost)
+		shown := ev // only this copy is on the heap
+		p.Step(int(a.id), a.dev, now, &shown)
+		lost = sh.sessions.step(a, now, shown)
+		p.Stepped(int(a.id), a.dev, now, &shown, lost)
+	} else {
+		lost = sh.sessions.step(a, now, ev)
 	}
 	sh.stepping = nil
 	f := a.dev.Flash()
@@ -430,7 +445,8 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 			by = t
 		}
 	}
-	a.cutAt, a.cutBy, a.wake, a.inbox = 0, nil, 0, nil
+	sh.empty(a)
+	a.cutAt, a.cutBy, a.wake = 0, nil, 0
 	a.looked, a.harmed = true, true
 	if by == nil {
 		return

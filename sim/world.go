@@ -216,7 +216,7 @@ func shardOf(devices, workers int) func(int32) int {
 }
 
 // cloudShare is how many devices another shard gets for each one of shard 0.
-const cloudShare = 3
+const cloudShare = 2
 
 // populate makes the devices that have an identity, each shard its own.
 func (w *world) populate(identities []nvs.Identity, catalogue *firmware.Catalogue) (err error) {

@@ -235,8 +235,14 @@ func (r *reader) u16(what string) uint16 {
 
 func (r *reader) bytes(what string) []byte { return r.take(int(r.u16(what)), what) }
 
-func (r *reader) str(what string) string {
+func (r *reader) str(what string) string { return r.again(what, "") }
+
+// again is str where the text is often the same as the last one.
+func (r *reader) again(what, last string) string {
 	v := r.bytes(what)
+	if last != "" && string(v) == last {
+		return last
+	}
 	if !utf8.Valid(v) {
 		r.fail(what + " is not UTF-8")
 		return ""
@@ -251,11 +257,12 @@ func (r *reader) str(what string) string {
 }
 
 // Decode parses one packet. Packet.Payload shares the frame's memory; all else
-// is copied. p.Filters and p.Codes are reused between calls on the same Packet.
+// is copied. p.Filters and p.Codes are reused between calls on the same Packet,
+// and so is p.Topic when the new one is equal.
 // Malformed packets of MQTT 3.1.1, and QoS 2, return an error that wraps
 // ErrMalformed.
 func Decode(f Frame, p *Packet) error {
-	filters, codes := p.Filters[:0], p.Codes[:0]
+	filters, codes, last := p.Filters[:0], p.Codes[:0], p.Topic
 	*p = Packet{Filters: filters, Codes: codes}
 	r := reader{b: f.Head}
 	first := r.u8("fixed header")
@@ -301,7 +308,7 @@ func Decode(f Frame, p *Packet) error {
 			r.fail(fmt.Sprintf("PUBLISH with QoS %d", p.QoS))
 			return r.err
 		}
-		p.Topic = r.str("topic")
+		p.Topic = r.again("topic", last)
 		if p.QoS > 0 {
 			p.PacketID = r.u16("packet identifier")
 			if p.PacketID == 0 {

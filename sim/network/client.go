@@ -48,6 +48,7 @@ type Client struct {
 	pinging   bool
 	op        *device.NetOp // the OpConnect being executed, nil once it is
 	inflight  []ack
+	topic     string // of the last PUBLISH received, to be the next one's
 }
 
 type ack struct{ packet, op uint16 }
@@ -227,6 +228,7 @@ func (c *Client) Receive(now, wall time.Duration, epoch time.Time, f protocol.Fr
 	case f.Kind != protocol.FrameMQTT || c.state < connecting:
 		return out
 	}
+	p.Topic = c.topic
 	if err := protocol.Decode(f, p); err != nil {
 		return c.fail(append(out, Output{At: now, Frame: protocol.Frame{Kind: protocol.FrameClose}, IsPost: true}), now, err.Error())
 	}
@@ -241,6 +243,7 @@ func (c *Client) Receive(now, wall time.Duration, epoch time.Time, f protocol.Fr
 	}
 	switch p.Type {
 	case protocol.Publish:
+		c.topic = p.Topic
 		if p.QoS > 0 {
 			out = c.send(out, now, protocol.Encode(&protocol.Packet{Type: protocol.Puback, PacketID: p.PacketID}))
 		}
