@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrCBOR is wrapped by every decoding error.
@@ -130,10 +131,14 @@ func decodeWhole(msg []byte, capacity int) (b Block, err error) {
 			break
 		}
 		key := off
-		if off, err = skip(msg, off, 1); err != nil {
+		if msg[off] == oneLetter && off+1 < len(msg) {
+			if i := strings.IndexByte(keys, msg[off+1]); i >= 0 && at[i] == 0 {
+				at[i] = off + 2
+			}
+			off += 2
+		} else if off, err = skip(msg, off, 1); err != nil {
 			return b, err
-		}
-		if msg[key]>>5 == 3 {
+		} else if msg[key]>>5 == 3 {
 			for i := range keys {
 				if at[i] != 0 {
 					continue
@@ -207,7 +212,10 @@ func head(msg []byte, off int) (major byte, arg uint64, next int, indefinite boo
 	return 0, 0, 0, false, fmt.Errorf("%w: reserved head at %d", ErrCBOR, off-1)
 }
 
-const breakByte = 0xff
+const (
+	oneLetter = 0x61 // head of a text of one byte
+	breakByte = 0xff
+)
 
 // findKey returns the offset of the value under the one-letter text key, the first one that matches.
 func findKey(msg []byte, key byte) (int, error) {
