@@ -111,6 +111,8 @@ type shard struct {
 	lines    []traceLine
 	awaited  time.Duration // the last message that a fault delays or repeats arrives then
 	stepping *actor        // whose hooks run
+
+	latencies []int // of answers to requests for blocks, in the bins of latencyBin; only with a report
 }
 
 // device runs one event of a device.
@@ -466,7 +468,7 @@ func (sh *shard) lost(a *actor, now time.Duration) {
 func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, arg int) {
 	a := sh.stepping
 	if sh.w.detail != nil {
-		sh.w.detail.reached(a.id, now, p, arg)
+		sh.w.detail.reached(sh, a.id, now, p, arg)
 	}
 	a.chain.Fold(uint64(now)<<16 ^ uint64(p)<<8 ^ uint64(uint32(arg))<<24 ^ 0x10)
 	switch p {

@@ -18,36 +18,60 @@ import (
 type detail struct {
 	next, step time.Duration // of the series
 	series     report.Series
-	lines      [][]mark // by device
+	lines      [][]mark        // by device
+	asked      []time.Duration // by device: when it asked for the blocks that it waits for, 0: for none
 }
 
-// mark is a device at a point of its program.
+// mark is a device at a point of its program. Attempts to connect that follow each other are one mark.
 type mark struct {
-	at    time.Duration
-	point device.Point
-	arg   int32
+	at, last time.Duration
+	times    int32
+	arg      int32
+	point    device.Point
 }
 
 const (
 	mostSamples   = 360 // then every second one is dropped
-	mostTimelines = 40
+	mostTimelines = 40  // half of them for what went wrong
 	mostMarks     = 256 // of one device
+	latencyBins   = 61  // ten for each power of ten, from a millisecond to a thousand seconds
 )
 
 func newDetail(devices int) *detail {
-	return &detail{step: time.Second, lines: make([][]mark, devices),
+	return &detail{step: time.Second, lines: make([][]mark, devices), asked: make([]time.Duration, devices),
 		series: report.Series{Executions: map[string][]int{}, Versions: map[string][]int{}}}
 }
 
-// reached notes a point of a device. Blocks are too many.
-func (d *detail) reached(id int32, now time.Duration, p device.Point, arg int) {
+// reached notes a point of a device. Blocks are too many: of them only how long the first one of a request took is kept.
+func (d *detail) reached(sh *shard, id int32, now time.Duration, p device.Point, arg int) {
 	switch p {
-	case device.PointBlockRequested, device.PointBlockReceived, device.PointBlockProgrammed:
+	case device.PointBlockRequested:
+		d.asked[id] = now
+		return
+	case device.PointBlockReceived:
+		if d.asked[id] > 0 {
+			sh.latencies[latencyBin(now-d.asked[id])]++
+			d.asked[id] = 0
+		}
+		return
+	case device.PointBlockProgrammed:
 		return
 	}
-	if len(d.lines[id]) < mostMarks {
-		d.lines[id] = append(d.lines[id], mark{now, p, int32(arg)})
+	line := d.lines[id]
+	if n := len(line); n > 0 && p == device.PointConnect && line[n-1].point == p {
+		line[n-1].times++
+		line[n-1].last = now
+	} else if n < mostMarks {
+		d.lines[id] = append(line, mark{now, now, 1, int32(arg), p})
 	}
+}
+
+// latencyBin is floor(10 log10(d / 1 ms)), within the bins.
+func latencyBin(d time.Duration) int {
+	if d <= time.Millisecond {
+		return 0
+	}
+	return min(latencyBins-1, int(10*math.Log10(d.Seconds()*1000)))
 }
 
 // sample takes a look at the world.
@@ -64,7 +88,7 @@ func (d *detail) sample(w *world, now time.Duration) {
 		for _, v := range []*[]int{&s.Powered, &s.Bricked, &s.RolledBack} {
 			thin(v)
 		}
-		for _, v := range []*[]uint64{&s.MessagesIn, &s.MessagesOut, &s.BytesIn, &s.BytesOut, &s.Connects, &s.Throttled} {
+		for _, v := range []*[]uint64{&s.MessagesIn, &s.MessagesOut, &s.BytesIn, &s.BytesOut, &s.HTTPBytes, &s.Connects, &s.Throttled} {
 			thin(v)
 		}
 		d.step *= 2
@@ -78,6 +102,7 @@ func (d *detail) sample(w *world, now time.Duration) {
 	t := w.side.op.traffic()
 	s.MessagesIn, s.MessagesOut = append(s.MessagesIn, t.MQTTMessagesIn), append(s.MessagesOut, t.MQTTMessagesOut)
 	s.BytesIn, s.BytesOut = append(s.BytesIn, t.MQTTBytesIn), append(s.BytesOut, t.MQTTBytesOut)
+	s.HTTPBytes = append(s.HTTPBytes, w.side.op.fetched.bytes.Load())
 	s.Connects, s.Throttled = append(s.Connects, t.Connects), append(s.Throttled, t.Throttled)
 	d.next = now + d.step
 }
@@ -108,7 +133,7 @@ var phaseEnds = []struct {
 	name string
 	end  device.Point
 }{
-	{"queued", device.PointJobReceived}, {"erase", device.PointSlotErase}, {"download", device.PointDownloadComplete}, {"verify", device.PointReady},
+	{"queued", device.PointJobReceived}, {"erase, download", device.PointDownloadComplete}, {"verify", device.PointReady},
 	{"boot record", device.PointReset}, {"restart", device.PointStarted}, {"reconnect", device.PointSelfTest}, {"self-test", device.PointConfirm}, {"confirm", device.PointReported},
 }
 
@@ -162,10 +187,17 @@ func (d *detail) report(w *world) *report.Detail {
 	slices.SortFunc(out.Failures, func(a, b report.Cause) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Reason, b.Reason))
 	})
-	// Failures first, then the slowest.
+	// Failures first, then what is unfinished, then the slowest; half of the places are for those that came to an end.
 	slices.SortStableFunc(out.Timelines, func(a, b report.Timeline) int {
 		return cmp.Or(cmp.Compare(rank(a.Status), rank(b.Status)), cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.Thing, b.Thing))
 	})
+	ended := slices.IndexFunc(out.Timelines, func(t report.Timeline) bool { return rank(t.Status) == 2 })
+	if ended < 0 {
+		ended = len(out.Timelines)
+	}
+	if room := max(mostTimelines/2, mostTimelines-(len(out.Timelines)-ended)); ended > room {
+		out.Timelines = slices.Delete(out.Timelines, room, ended)
+	}
 	out.Timelines = out.Timelines[:min(len(out.Timelines), mostTimelines)]
 	for i := range out.Timelines {
 		t := &out.Timelines[i]
@@ -183,7 +215,7 @@ func (d *detail) report(w *world) *report.Detail {
 			out.Phases = append(out.Phases, report.Phase{Name: phaseEnds[i].name, Mean: sum / float64(len(v)), P95: v[len(v)*95/100]})
 		}
 	}
-	out.Durations = bins(durations, 40)
+	out.Durations, out.Latencies = bins(durations, 40), w.latencies()
 	var wear []float64
 	for i := range w.devs {
 		if w.devs[i].dev != nil {
@@ -191,6 +223,23 @@ func (d *detail) report(w *world) *report.Detail {
 		}
 	}
 	out.Wear = bins(wear, 20)
+	return out
+}
+
+// latencies adds up the shards' bins, without the empty ones at both ends.
+func (w *world) latencies() (out []report.Bin) {
+	sum := make([]int, latencyBins)
+	first, last := latencyBins, -1
+	for _, sh := range w.shards {
+		for i, n := range sh.latencies {
+			if sum[i] += n; n > 0 {
+				first, last = min(first, i), max(last, i)
+			}
+		}
+	}
+	for i := first; i <= last; i++ {
+		out = append(out, report.Bin{From: math.Pow(10, float64(i)/10-3), To: math.Pow(10, float64(i+1)/10-3), Count: sum[i]})
+	}
 	return out
 }
 
@@ -205,6 +254,14 @@ func rank(status string) int {
 	return 2
 }
 
+// codes are the names of what agents give as their reason, by its last eight digits: ota.h of the library, aws_iot_ota_agent.h
+// of the 2018 agent.
+var codes = map[string]string{
+	"0000000e": "OtaErrMomentumAbort", "0000000f": "OtaErrDowngradeNotAllowed", "00000010": "OtaErrSameFirmwareVersion",
+	"00000011": "OtaErrImageStateMismatch", "00000013": "OtaErrUserAbort",
+	"22000000": "kOTA_Err_DowngradeNotAllowed", "23000000": "kOTA_Err_SameFirmwareVersion",
+}
+
 // reason is why an execution failed: what the device said, or the service's own.
 func (o *operator) reason(thing, id string, x *jobs.ExecutionSummary) string {
 	if x.Status == jobs.TimedOut {
@@ -217,6 +274,9 @@ func (o *operator) reason(thing, id string, x *jobs.ExecutionSummary) string {
 	details := e.StatusDetails.DetailsMap
 	for _, key := range []string{"reason", "self_test"} {
 		if v := details[key]; v != "" {
+			if name := codes[v[max(0, len(v)-8):]]; name != "" {
+				v += " (" + name + ")"
+			}
 			return key + ": " + v
 		}
 	}
@@ -252,6 +312,8 @@ func steps(line []mark) []report.Step {
 			text += " (" + boots[m.arg] + ")"
 		case m.point == device.PointStarted:
 			text += fmt.Sprintf(" (ota_%d)", m.arg)
+		case m.times > 1:
+			text += fmt.Sprintf(" (%d attempts until %s)", m.times, report.Clock(m.last.Round(time.Millisecond)))
 		}
 		out = append(out, report.Step{At: m.at.Seconds(), Text: text})
 	}

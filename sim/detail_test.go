@@ -35,6 +35,11 @@ func TestDetail(t *testing.T) {
 		total += b.Count
 	}
 	require.Equal(t, r.Updates.Succeeded, total)
+	answers := 0
+	for _, b := range d.Latencies {
+		answers += b.Count
+	}
+	require.Greater(t, answers, r.Updates.Succeeded*10)
 	require.Len(t, d.Timelines, 40)
 	require.NotEmpty(t, d.Timelines[0].Marks)
 	mean := 0.0
@@ -49,10 +54,26 @@ func TestDetail(t *testing.T) {
 
 func TestPhases(t *testing.T) {
 	s := func(n int) time.Duration { return time.Duration(n) * time.Second }
-	line := []mark{{s(1), device.PointStarted, 0}, {s(12), device.PointJobReceived, 0}, {s(14), device.PointSlotErase, 0}, {s(44), device.PointDownloadComplete, 0},
-		{s(47), device.PointReady, 0}, {s(50), device.PointStarted, 1}}
-	got := phases(line, s(10))
-	require.Equal(t, []time.Duration{s(2), s(2), s(30), s(3), 0, s(3), 0, 0, 0}, got)
+	d, sh := newDetail(1), &shard{latencies: make([]int, latencyBins)}
+	for _, m := range []mark{{at: s(1), point: device.PointStarted}, {at: s(2), point: device.PointConnect}, {at: s(5), point: device.PointConnect, arg: 1}, {at: s(9), point: device.PointConnect, arg: 2},
+		{at: s(12), point: device.PointJobReceived}, {at: s(14), point: device.PointSlotErase}, {at: s(20), point: device.PointBlockRequested}, {at: s(21), point: device.PointBlockReceived},
+		{at: s(22), point: device.PointBlockReceived, arg: 1}, {at: s(44), point: device.PointDownloadComplete}, {at: s(47), point: device.PointReady}, {at: s(50), point: device.PointStarted, arg: 1}} {
+		d.reached(sh, 0, m.at, m.point, int(m.arg))
+	}
+	require.Equal(t, []time.Duration{s(2), s(32), s(3), 0, s(3), 0, 0, 0}, phases(d.lines[0], s(10)))
+	require.Equal(t, "connect (3 attempts until 9.0s)", steps(d.lines[0])[1].Text)
+	w := &world{shards: []*shard{sh}}
+	got := w.latencies()
+	require.Len(t, got, 1)
+	require.Equal(t, 1, got[0].Count, "the second answer belongs to the same request")
+	require.InDelta(t, 1, got[0].From, 1e-9)
+	require.InDelta(t, 1.2589, got[0].To, 1e-4)
+}
+
+func TestLatencyBins(t *testing.T) {
+	for d, bin := range map[time.Duration]int{0: 0, time.Millisecond: 0, 2 * time.Millisecond: 3, 99 * time.Millisecond: 19, 101 * time.Millisecond: 20, time.Hour: 60} {
+		require.Equal(t, bin, latencyBin(d), d)
+	}
 }
 
 func TestBins(t *testing.T) {

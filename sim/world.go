@@ -125,6 +125,9 @@ func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	for range opt.Workers {
 		sh := &shard{w: w, tallies: make([]tally, len(w.fleet.groups)), faults: make([]faultCount, len(sc.Faults)), record: &check.Ledger{}}
 		sh.sessions.direct = opt.direct
+		if opt.Detail {
+			sh.latencies = make([]int, latencyBins)
+		}
 		for f := range sh.faults {
 			sh.faults[f].phases = map[string]int{}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ var (
 type runFlags struct {
 	seed      string
 	devices   int
+	repeat    int
 	sets      []string
 	mode      string
 	workers   int
@@ -57,6 +59,7 @@ Exit status: 0 passed, 2 usage, 3 an invalid file, 4 environment, 97 inconclusiv
   otasim run scenarios/first-update.yaml --devices 100 --seed 7
   otasim run scenarios/first-update.yaml --set firmware.1.1.0.image=build/app.bin
   otasim run scenarios/first-update.yaml --json | jq .fleet
+  otasim run scenarios/first-update.yaml --repeat 10 --out html=report.html
   otasim run scenarios --out junit=result.xml --quiet`,
 		ValidArgsFunction: scenarioFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,6 +71,7 @@ Exit status: 0 passed, 2 usage, 3 an invalid file, 4 environment, 97 inconclusiv
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.seed, "seed", "", "seed of everything random: a number, or random (default: the scenario's)")
+	fl.IntVar(&f.repeat, "repeat", 1, "run each file with so many seeds, one after the other")
 	fl.IntVar(&f.devices, "devices", 0, "scale the fleet to this many devices")
 	fl.StringArrayVar(&f.sets, "set", nil, "change a value of the scenario: PATH=VALUE (repeatable)")
 	fl.StringVar(&f.mode, "mode", "virtual", "virtual: modelled network and time; live: real sockets and the real clock")
@@ -123,6 +127,9 @@ func (f *runFlags) check() error {
 	if f.devices < 0 {
 		return usage("--devices %d: at least 1", f.devices)
 	}
+	if f.repeat > 1 && len(f.dumps) > 0 {
+		return usage("--dump: the flash of one run; leave out --repeat")
+	}
 	if f.workers < 0 {
 		return usage("--workers %d: at least 1", f.workers)
 	}
@@ -137,6 +144,9 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 	if err := f.check(); err != nil {
 		return err
 	}
+	if f.repeat < 1 {
+		return usage("--repeat %d: at least 1", f.repeat)
+	}
 	outs, err := parseOutputs(f.out, f.json)
 	if err != nil {
 		return err
@@ -144,6 +154,14 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 	scenarios, err := c.load(args, scenario.Options{Sets: f.sets, Devices: f.devices, Seed: f.seedValue})
 	if err != nil {
 		return err
+	}
+	if f.repeat > 1 {
+		if slices.ContainsFunc(outs, func(o output) bool { return o.kind == "trace" }) {
+			return usage("--out trace: the trace of one run; leave out --repeat")
+		}
+		if scenarios, err = c.repeats(scenarios, f); err != nil {
+			return err
+		}
 	}
 	trace, err := c.prepare(outs)
 	if err != nil {
@@ -182,14 +200,27 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 		if takesStdout(outs) {
 			w, tty = c.std.Err, c.std.ErrTTY
 		}
-		for i, r := range results {
-			style := report.Style{Color: c.colored(tty), ASCII: c.ascii(), Again: repeat[i]}
-			if i == len(results)-1 {
+		groups := report.Repeats(results)
+		if f.repeat == 1 {
+			groups = groups[:0]
+			for _, r := range results {
+				groups = append(groups, []*report.Result{r})
+			}
+		}
+		at := 0
+		for i, group := range groups {
+			n := report.Shown(group)
+			style := report.Style{Color: c.colored(tty), ASCII: c.ascii(), Again: repeat[at+n]}
+			if i == len(groups)-1 {
 				style.Files = names
 			}
-			r.WriteSummary(w, style)
+			group[n].WriteSummary(w, style)
+			if len(group) > 1 {
+				report.WriteRepeats(w, group)
+			}
+			at += len(group)
 		}
-		if len(results) > 1 {
+		if len(groups) > 1 {
 			summarize(w, results)
 		}
 	}
@@ -197,6 +228,22 @@ func (c *command) runFiles(ctx context.Context, args []string, f *runFlags) erro
 		return err
 	}
 	return c.status(ctx, results, internal, f.quiet || f.json)
+}
+
+// repeats loads each scenario again with the seeds that follow its own.
+func (c *command) repeats(scenarios []*scenario.Scenario, f *runFlags) (out []*scenario.Scenario, err error) {
+	for _, sc := range scenarios {
+		out = append(out, sc)
+		for n := 1; n < f.repeat; n++ {
+			seed := sc.Seed + uint64(n)
+			next, _, err := scenario.Load(sc.Path, scenario.Options{Sets: f.sets, Devices: f.devices, Seed: &seed})
+			if err != nil || next == nil {
+				return nil, &exit{status: ExitInvalid, text: fmt.Sprintf("%s, seed %d: %v", sc.Path, seed, err)}
+			}
+			out = append(out, next)
+		}
+	}
+	return out, nil
 }
 
 // runOne runs a scenario with its progress on standard error.

@@ -3,6 +3,7 @@ package report
 // Detail is what charts are drawn from. It is collected when a report was asked for.
 type Detail struct {
 	Series    Series     `json:"series"`
+	Latencies []Bin      `json:"latencies"` // seconds from a request for blocks or a range to the first answer
 	Durations []Bin      `json:"durations"` // seconds of the executions that succeeded, QUEUED to SUCCEEDED
 	Phases    []Phase    `json:"phases"`    // where their time went, in the order of an update
 	Wear      []Bin      `json:"wear"`      // erases of the most erased sector of each device
@@ -23,6 +24,7 @@ type Series struct {
 	MessagesOut []uint64 `json:"messages_out"`
 	BytesIn     []uint64 `json:"bytes_in"`
 	BytesOut    []uint64 `json:"bytes_out"`
+	HTTPBytes   []uint64 `json:"http_bytes"` // of bodies to devices
 	Connects    []uint64 `json:"connects"`
 	Throttled   []uint64 `json:"throttled"`
 }

@@ -18,11 +18,13 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The size of every chart, in points; the page scales it.
-const (
-	chartWidth  = 760
-	chartHeight = 270
+// The sizes of a chart, in points; the page shows the one that fits and scales it.
+var (
+	wide   = size{760, 270}
+	narrow = size{380, 240}
 )
+
+type size struct{ width, height vg.Length }
 
 // A Chart is one picture of numbers over numbers.
 type Chart struct {
@@ -36,7 +38,7 @@ type Chart struct {
 	Series []Line
 	Marks  []Mark // vertical lines
 	Limits []Limit
-	Names  []string // Bars: what stands under each bar, in place of X
+	Names  []string // Bars and Ranks: what stands at each bar, in place of X
 	LogX   bool     // Points and Lines
 	Table  *Table   // the same numbers to read
 }
@@ -50,6 +52,7 @@ const (
 	Stacked             // areas on top of each other
 	Bars                // a bar per value, the series beside each other
 	Points              // a dot per value
+	Ranks               // lying bars, one below the other
 )
 
 // A Line is one series.
@@ -105,8 +108,9 @@ var recolour = func() *strings.Replacer {
 // drawn is a chart as the page's template shows it.
 type drawn struct {
 	Chart
-	SVG  template.HTML
-	Data string // for the script: numbers and geometry
+	SVG, Narrow template.HTML
+	Data        string // for the script: numbers and geometry
+	Geometry    string // of the narrow picture
 }
 
 // geometry is the rectangle of the data in the picture and in its own units.
@@ -115,8 +119,28 @@ type geometry struct {
 	X0, X1, Y0, Y1           float64
 }
 
-// Draw makes the picture.
-func (c Chart) draw() (drawn, error) {
+// draw makes the pictures.
+func (c Chart) draw() (d drawn, err error) {
+	d.Chart = c
+	var at geometry
+	if d.SVG, at, err = c.picture(wide); err != nil {
+		return d, err
+	}
+	d.Data = c.data(at)
+	if d.Narrow, at, err = c.picture(narrow); err != nil {
+		return d, err
+	}
+	d.Geometry = fmt.Sprintf("[%.1f,%.1f,%.1f,%.1f]", at.Left, at.Right, at.Top, at.Bottom)
+	return d, nil
+}
+
+// picture draws the chart in one size.
+func (c Chart) picture(of size) (template.HTML, geometry, error) {
+	var at geometry
+	id := fmt.Sprintf("%s-%.0f", c.ID, of.width)
+	if c.Kind == Ranks {
+		of.height = vg.Length(44 + len(c.Names)*(10+13*len(c.Series)))
+	}
 	p := plot.New()
 	p.BackgroundColor = nil
 	small := font.Font{Typeface: "Liberation", Variant: "Sans", Size: 11}
@@ -125,48 +149,33 @@ func (c Chart) draw() (drawn, error) {
 		a.Tick.Label.Color, a.Label.TextStyle.Color, a.Color, a.Tick.Color = ink, ink, grid, grid
 		a.Padding = 2
 	}
-	p.Y.Label.Text = c.Unit
-	p.Y.Tick.Marker = plot.TickerFunc(func(lo, hi float64) []plot.Tick { return ticks(lo, hi, 5, short) })
-	p.X.Tick.Marker = plot.TickerFunc(func(lo, hi float64) []plot.Tick {
-		switch {
-		case c.XUnit == "":
-			return clockTicks(lo, hi)
-		case c.LogX:
-			return logTicks(lo, hi)
-		}
-		return ticks(lo, hi, 8, short)
-	})
-	if c.XUnit != "" && c.Names == nil {
-		p.X.Label.Text = c.XUnit
-	}
-	if c.Names != nil {
-		p.NominalX(c.Names...)
-		p.X.Tick.Length = 0
-	}
 	x, y := c.ranges()
+	c.axes(p, int(of.width/95))
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = x[0], x[1], y[0], y[1]
 	if c.LogX {
 		p.X.Scale = plot.LogScale{}
 	}
 	lines := plotter.NewGrid()
 	lines.Vertical.Color, lines.Horizontal.Color, lines.Horizontal.Width = nil, grid, vg.Points(0.6)
+	if c.Kind == Ranks {
+		lines.Vertical.Color, lines.Horizontal.Color, lines.Vertical.Width = grid, nil, vg.Points(0.6)
+	}
 
 	layers := make([]string, 0, 2)
-	var at geometry
 	for _, data := range []bool{false, true} {
-		canvas := vgsvg.New(chartWidth, chartHeight)
+		canvas := vgsvg.New(of.width, of.height)
 		whole := draw.Crop(draw.New(canvas), 2, -14, 2, -8)
 		inner := p.DataCanvas(whole)
 		if !data {
 			p.Add(lines)
 			p.Draw(whole)
-			at = geometry{float64(inner.Min.X), float64(inner.Max.X), chartHeight - float64(inner.Max.Y), chartHeight - float64(inner.Min.Y), x[0], x[1], y[0], y[1]}
+			at = geometry{float64(inner.Min.X), float64(inner.Max.X), float64(of.height - inner.Max.Y), float64(of.height - inner.Min.Y), x[0], x[1], y[0], y[1]}
 		} else if err := c.series(p, inner); err != nil {
-			return drawn{}, fmt.Errorf("chart %s: %w", c.ID, err)
+			return "", at, fmt.Errorf("chart %s: %w", c.ID, err)
 		}
 		var buf bytes.Buffer
 		if _, err := canvas.WriteTo(&buf); err != nil {
-			return drawn{}, err
+			return "", at, err
 		}
 		text := buf.String()
 		if i := strings.Index(text, "<g "); i >= 0 {
@@ -175,10 +184,56 @@ func (c Chart) draw() (drawn, error) {
 		layers = append(layers, recolour.Replace(text))
 	}
 	var svg strings.Builder
-	fmt.Fprintf(&svg, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><defs><clipPath id="clip-%s"><rect x="%.1f" y="%.1f" width="%.1f" height="%.1f"/></clipPath></defs>`,
-		chartWidth, chartHeight, template.HTMLEscapeString(c.Title), c.ID, at.Left, at.Top-8, at.Right-at.Left, at.Bottom-at.Top+8)
-	fmt.Fprintf(&svg, `<g class="axes">%s</g><g clip-path="url(#clip-%s)"><g class="data">%s</g></g></svg>`, layers[0], c.ID, layers[1])
-	return drawn{Chart: c, SVG: template.HTML(svg.String()), Data: c.data(at)}, nil //nolint:gosec // made here; every text in it was escaped
+	fmt.Fprintf(&svg, `<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="%s"><defs><clipPath id="clip-%s"><rect x="%.1f" y="%.1f" width="%.1f" height="%.1f"/></clipPath></defs>`,
+		of.width, of.height, template.HTMLEscapeString(c.Title), id, at.Left, at.Top-8, at.Right-at.Left, at.Bottom-at.Top+8)
+	fmt.Fprintf(&svg, `<g class="axes">%s</g><g clip-path="url(#clip-%s)"><g class="data">%s</g></g></svg>`, layers[0], id, layers[1])
+	return template.HTML(svg.String()), at, nil //nolint:gosec // made here; every text in it was escaped
+}
+
+// axes labels the axes, the horizontal one with at most n words.
+func (c Chart) axes(p *plot.Plot, n int) {
+	p.Y.Label.Text = c.Unit
+	p.Y.Tick.Marker = plot.TickerFunc(func(lo, hi float64) []plot.Tick { return ticks(lo, hi, 5, short) })
+	p.X.Tick.Marker = plot.TickerFunc(func(lo, hi float64) []plot.Tick {
+		switch {
+		case c.XUnit == "" && c.Names == nil:
+			return clockTicks(lo, hi, n)
+		case c.LogX:
+			return logTicks(lo, hi)
+		}
+		return ticks(lo, hi, n, short)
+	})
+	if c.XUnit != "" {
+		p.X.Label.Text = c.XUnit
+	}
+	letters := 1
+	for _, name := range c.Names {
+		letters = max(letters, len([]rune(name)))
+	}
+	names := plot.TickerFunc(func(float64, float64) (out []plot.Tick) {
+		step := 1
+		if c.Kind == Bars {
+			step = max(1, len(c.Names)*letters*7/(n*95)+min(1, len(c.Names)*letters*7%(n*95)))
+		}
+		for i, name := range c.Names {
+			if i%step == 0 {
+				at := float64(i)
+				if c.Kind == Ranks {
+					at = -at
+				}
+				out = append(out, plot.Tick{Value: at, Label: name})
+			}
+		}
+		return out
+	})
+	switch {
+	case c.Kind == Ranks:
+		p.X.Label.Text, p.Y.Label.Text, p.Y.Tick.Marker, p.Y.Tick.Length = c.Unit, "", names, 0
+		p.Y.LineStyle.Width = 0
+		p.Y.Padding = vg.Length(4 + 1.2*float64(letters)) // the page's font may be wider than the one that was measured
+	case c.Names != nil:
+		p.X.Tick.Marker, p.X.Tick.Length = names, 0
+	}
 }
 
 // ranges are the limits of the axes.
@@ -208,6 +263,9 @@ func (c Chart) ranges() (x, y [2]float64) {
 	for _, l := range c.Limits {
 		grow(&y, l.Y)
 	}
+	if c.Kind == Bars && c.Names == nil && len(c.X) > 0 {
+		grow(&x, c.X[len(c.X)-1]+c.barWidth())
+	}
 	if c.Names != nil {
 		x = [2]float64{-0.6, float64(len(c.Names)) - 0.4}
 	}
@@ -227,6 +285,9 @@ func (c Chart) ranges() (x, y [2]float64) {
 		y[1] = 1
 	}
 	y[1] *= 1.04
+	if c.Kind == Ranks {
+		return y, [2]float64{0.5 - float64(len(c.Names)), 0.5}
+	}
 	return x, y
 }
 
@@ -253,6 +314,12 @@ func (c Chart) series(p *plot.Plot, to draw.Canvas) error {
 			to.FillPolygon(hue(s.Color), area)
 		case Bars:
 			c.bars(n, &s, xs, ys, &to)
+		case Ranks:
+			share := 0.8 / float64(len(c.Series))
+			for i, v := range s.Y {
+				top := 0.4 - float64(i) - float64(n)*share
+				to.FillPolygon(hue(s.Color), []vg.Point{{X: xs(0), Y: ys(top)}, {X: xs(v), Y: ys(top)}, {X: xs(v), Y: ys(top - share)}, {X: xs(0), Y: ys(top - share)}})
+			}
 		case Points:
 			dots := make([]vg.Point, 0, len(s.Y))
 			for i, v := range s.Y {
@@ -283,17 +350,25 @@ func (c Chart) series(p *plot.Plot, to draw.Canvas) error {
 		}
 	}
 	for _, l := range c.Limits {
+		if c.Kind == Ranks {
+			to.StrokeLine2(draw.LineStyle{Color: mark, Width: 1, Dashes: []vg.Length{6, 3}}, xs(l.Y), ys(p.Y.Min), xs(l.Y), ys(p.Y.Max))
+			continue
+		}
 		to.StrokeLine2(draw.LineStyle{Color: mark, Width: 1, Dashes: []vg.Length{6, 3}}, xs(p.X.Min), ys(l.Y), xs(p.X.Max), ys(l.Y))
 		to.FillText(draw.TextStyle{Color: ink, Font: font.Font{Typeface: "Liberation", Variant: "Sans", Size: 10}, Handler: plot.DefaultTextHandler}, vg.Point{X: xs(p.X.Min) + 4, Y: ys(l.Y) + 3}, l.Text)
 	}
 	return nil
 }
 
-func (c Chart) bars(n int, s *Line, xs, ys func(float64) vg.Length, to *draw.Canvas) {
-	width := 1.0
+func (c Chart) barWidth() float64 {
 	if len(c.X) > 1 {
-		width = c.X[1] - c.X[0]
+		return c.X[1] - c.X[0]
 	}
+	return 1
+}
+
+func (c Chart) bars(n int, s *Line, xs, ys func(float64) vg.Length, to *draw.Canvas) {
+	width := c.barWidth()
 	share := 0.86 * width / float64(len(c.Series))
 	for i, v := range s.Y {
 		at := float64(i) - 0.43
@@ -380,15 +455,15 @@ func logTicks(lo, hi float64) (out []plot.Tick) {
 	return out
 }
 
-// clockTicks are round times.
-func clockTicks(lo, hi float64) (out []plot.Tick) {
+// clockTicks are round times, at most n of them.
+func clockTicks(lo, hi float64, n int) (out []plot.Tick) {
 	steps := []float64{1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 2 * 86400, 7 * 86400, 28 * 86400}
 	i := 0
-	for i < len(steps)-1 && (hi-lo)/steps[i] > 8 {
+	for i < len(steps)-1 && (hi-lo)/steps[i] > float64(n) {
 		i++
 	}
 	step := steps[i]
-	for (hi-lo)/step > 8 {
+	for (hi-lo)/step > float64(n) {
 		step *= 2
 	}
 	for v := math.Ceil(lo/step) * step; v <= hi; v += step {

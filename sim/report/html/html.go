@@ -4,7 +4,6 @@ package html
 
 import (
 	"bytes"
-	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
@@ -26,7 +25,8 @@ var files embed.FS
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"clock": clock, "number": number, "upper": strings.ToUpper, "percent": func(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) + " %" },
 	"usd": usd, "seconds": func(s float64) string { return report.Clock(time.Duration(s * float64(time.Second))) }, "bytes": func(n uint64) string { return byteSize(float64(n)) },
-	"list": func(m map[string]int) string { return listed(m) },
+	"thousands": func(n uint64) string { return report.Thousands(n) },
+	"list":      func(m map[string]int) string { return listed(m) },
 	"file": func(name string) (any, error) {
 		text, err := files.ReadFile(name)
 		if strings.HasSuffix(name, ".css") {
@@ -43,44 +43,52 @@ type Page struct {
 	Sections []Section
 }
 
-// A Section is one run.
+// A Section is one run, or the runs of one scenario with several seeds: then all but Seeds, and the curve, is about one
+// of them.
 type Section struct {
 	*report.Result
-	ID     string
-	Again  string // the command that repeats it
-	Holds  bool
-	Charts []drawn
-	Cost   []drawn
-	Prices *Table
-	Tiles  []Tile
+	ID      string
+	Again   string // the command that repeats it
+	Holds   bool
+	Charts  []drawn
+	Cost    []drawn
+	Prices  *Table
+	Tiles   []Tile
+	Seeds   *Table // with several seeds
+	Held    uint64 // checks of the invariants that hold
+	Broken  []report.Invariant
+	Slowest []report.Timeline
 }
 
 // A Tile is one number that matters.
 type Tile struct{ Name, Value, Note string }
 
-// Write writes the report of some runs. again are the commands that repeat them, or
-// nil.
+// Write writes the report of some runs. again are the commands that repeat them, or nil. Runs of one scenario that follow
+// each other and differ in their seed make one section.
 func Write(w io.Writer, results []*report.Result, again []string) error {
 	p := Page{Title: "otasim"}
-	for i, r := range results {
-		r.Normalize()
+	groups := report.Repeats(results)
+	at := 0
+	for g, group := range groups {
+		r := group[report.Shown(group)]
 		id := "run"
-		if len(results) > 1 {
-			id = fmt.Sprintf("run%d", i+1)
+		if len(groups) > 1 {
+			id = fmt.Sprintf("run%d", g+1)
 		}
-		s, err := section(r, id)
+		s, err := section(r, group, id)
 		if err != nil {
 			return err
 		}
-		if i < len(again) {
+		if i := at + report.Shown(group); i < len(again) {
 			s.Again = again[i]
 		}
+		at += len(group)
 		p.Sections = append(p.Sections, s)
 		for n, v := range r.Variants {
 			if v.Result == nil || v.Result.Detail == nil {
 				continue
 			}
-			s, err := section(v.Result, fmt.Sprintf("%s-%d", id, n+1))
+			s, err := section(v.Result, []*report.Result{v.Result}, fmt.Sprintf("%s-%d", id, n+1))
 			if err != nil {
 				return err
 			}
@@ -88,7 +96,7 @@ func Write(w io.Writer, results []*report.Result, again []string) error {
 			p.Sections = append(p.Sections, s)
 		}
 	}
-	if len(results) == 1 {
+	if len(groups) == 1 {
 		p.Title = results[0].Scenario
 	}
 	var buf bytes.Buffer // all or nothing
@@ -99,39 +107,64 @@ func Write(w io.Writer, results []*report.Result, again []string) error {
 	return err
 }
 
-func section(r *report.Result, id string) (Section, error) {
-	one := *r
-	s := Section{Result: &one, ID: id, Holds: r.Verdict == report.VerdictPass, Tiles: tiles(r)}
-	var charts []Chart
-	if r.Detail != nil {
-		charts = chartsOf(r)
+// section is about r, one of a group.
+func section(r *report.Result, group []*report.Result, id string) (s Section, err error) {
+	for _, one := range group {
+		one.Normalize()
 	}
+	one := *r
+	s = Section{Result: &one, ID: id, Holds: r.Verdict == report.VerdictPass, Tiles: tiles(r)}
+	if len(group) > 1 {
+		s.Seeds = seedTable(group)
+	}
+	for _, v := range r.Invariants {
+		if len(v.Violations) > 0 {
+			s.Broken = append(s.Broken, v)
+		}
+		s.Held += v.Checked
+	}
+	var charts []Chart
+	if c := rolloutCurve(group); len(c.Series) > 0 {
+		charts = append(charts, c)
+	}
+	if r.Detail != nil {
+		charts = append(charts, chartsOf(r)...)
+		s.Slowest = slowest(r.Detail.Timelines)
+	}
+	if s.Charts, err = drawAll(id, charts); err != nil {
+		return s, err
+	}
+	charts = nil
+	if c := quotaChart(r.Quotas); len(c.Names) > 0 {
+		charts = append(charts, c)
+	}
+	if r.CostUSD != nil {
+		charts, s.Prices = append(charts, costChart(r.CostUSD)), priceTable(r.CostUSD)
+	}
+	s.Cost, err = drawAll(id, charts)
+	return s, err
+}
+
+func drawAll(id string, charts []Chart) (out []drawn, err error) {
 	for _, c := range charts {
 		c.ID = id + "-" + c.ID
 		d, err := c.draw()
 		if err != nil {
-			return s, err
+			return nil, err
 		}
-		s.Charts = append(s.Charts, d)
+		out = append(out, d)
 	}
-	if r.CostUSD != nil {
-		c := costChart(r.CostUSD)
-		c.ID = id + "-cost"
-		d, err := c.draw()
-		if err != nil {
-			return s, err
+	return out, nil
+}
+
+// slowest are the ten that took longest of those that succeeded and have a timeline.
+func slowest(all []report.Timeline) (out []report.Timeline) {
+	for _, t := range all {
+		if t.Status == "SUCCEEDED" && len(out) < 10 {
+			out = append(out, t)
 		}
-		s.Cost, s.Prices = []drawn{d}, priceTable(r.CostUSD)
 	}
-	if c := quotaChart(r.Quotas); len(c.Names) > 0 {
-		c.ID = id + "-quotas"
-		d, err := c.draw()
-		if err != nil {
-			return s, err
-		}
-		s.Cost = append(s.Cost, d)
-	}
-	return s, nil
+	return out
 }
 
 func tiles(r *report.Result) []Tile {
@@ -165,119 +198,6 @@ var statuses = []struct {
 	name  string
 	color int
 }{{"SUCCEEDED", 0}, {"IN_PROGRESS", 1}, {"FAILED", 3}, {"TIMED_OUT", 2}, {"REJECTED", 4}, {"CANCELED", 6}, {"REMOVED", 7}, {"QUEUED", 5}}
-
-// chartsOf are the pictures of one run.
-func chartsOf(r *report.Result) []Chart {
-	d := r.Detail
-	s := &d.Series
-	marks := make([]Mark, 0, len(r.Steps))
-	for _, step := range r.Steps {
-		marks = append(marks, Mark{step.At, step.Text})
-	}
-	rollout := Chart{ID: "rollout", Title: "Rollout", Note: "Job executions by status over virtual time.", Unit: "executions", Kind: Stacked, X: s.At, Marks: marks}
-	for _, st := range statuses {
-		if v, ok := s.Executions[st.name]; ok {
-			rollout.Series = append(rollout.Series, Line{Name: st.name, Color: st.color, Y: floats(v)})
-		}
-	}
-	versions := Chart{ID: "versions", Title: "What the fleet runs", Note: "Devices by the version that their flash shows to be running.", Unit: "devices", Kind: Stacked, X: s.At, Marks: marks}
-	for i, v := range slices.Sorted(maps.Keys(s.Versions)) {
-		versions.Series = append(versions.Series, Line{Name: v, Color: 8 + i%4, Y: floats(s.Versions[v])})
-	}
-	trouble := Chart{ID: "trouble", Title: "Devices in trouble", Note: "Without power, rolled back, bricked.", Unit: "devices", X: s.At,
-		Series: []Line{{Name: "without power", Color: 7, Y: less(len(s.At), r.Fleet.Devices, s.Powered)}, {Name: "rolled back", Color: 2, Y: floats(s.RolledBack)}, {Name: "bricked", Color: 3, Y: floats(s.Bricked)}}}
-	messages := Chart{ID: "messages", Title: "MQTT messages", Note: "Control packets a second at the cloud.", Unit: "per second", X: s.At,
-		Series: []Line{{Name: "from devices", Color: 1, Y: rate(s.At, s.MessagesIn)}, {Name: "to devices", Color: 0, Y: rate(s.At, s.MessagesOut)}}}
-	volume := Chart{ID: "bytes", Title: "MQTT bytes", Note: "Bytes a second at the cloud.", Unit: "bytes per second", X: s.At,
-		Series: []Line{{Name: "from devices", Color: 1, Y: rate(s.At, s.BytesIn)}, {Name: "to devices", Color: 0, Y: rate(s.At, s.BytesOut)}}}
-	connects := Chart{ID: "connects", Title: "Connects and throttling", Note: "CONNECTs accepted, and packets or calls refused for a quota.", Unit: "per second", X: s.At,
-		Series: []Line{{Name: "connects", Color: 1, Y: rate(s.At, s.Connects)}, {Name: "throttled", Color: 3, Y: rate(s.At, s.Throttled)}}}
-	charts := []Chart{rollout, versions, trouble, messages, volume, connects}
-	if len(d.Durations) > 0 {
-		charts = append(charts, histogram("durations", "How long an update took", "From QUEUED to SUCCEEDED.", "executions", "seconds", d.Durations))
-	}
-	if len(d.Phases) > 0 {
-		c := Chart{ID: "phases", Title: "Where the time went", Note: "Of the executions that succeeded.", Unit: "seconds", Kind: Bars, Series: []Line{{Name: "mean", Color: 1}, {Name: "95th percentile", Color: 5}}}
-		for _, p := range d.Phases {
-			c.Names = append(c.Names, p.Name)
-			c.Series[0].Y, c.Series[1].Y = append(c.Series[0].Y, p.Mean), append(c.Series[1].Y, p.P95)
-		}
-		charts = append(charts, c)
-	}
-	if len(d.Wear) > 0 {
-		charts = append(charts, histogram("wear", "Flash wear", "Erases of the most erased sector of each device; the rated life is 100,000.", "devices", "erases", d.Wear))
-	}
-	for i := range charts {
-		charts[i].Table = tableOf(&charts[i])
-	}
-	return charts
-}
-
-func costChart(c *report.Cost) Chart {
-	out := Chart{Title: "Cost", Note: "What the cloud would bill, in US dollars, without its free tier.", Unit: "USD", Kind: Bars,
-		Names:  []string{"messages", "connectivity", "job executions", "S3 requests", "S3 transfer"},
-		Series: []Line{{Name: "cost", Color: 1, Y: []float64{c.Messages, c.Connectivity, c.JobExecutions, c.S3 - c.S3Transfer, c.S3Transfer}}}}
-	u := &c.Usage
-	out.Table = &Table{Rows: [][]string{{"item", "usage", "USD"},
-		{"messages of 5 KB", number(float64(u.MeteredMessages)), usd(c.Messages)}, {"connection-minutes", number(u.ConnectedMinutes), usd(c.Connectivity)},
-		{"job executions", number(float64(u.JobExecutions)), usd(c.JobExecutions)},
-		{"S3 requests, billed as GET and as PUT", number(float64(u.S3Gets)) + " and " + number(float64(u.S3Puts)), usd(c.S3 - c.S3Transfer)},
-		{"S3 transfer to devices", byteSize(float64(u.S3EgressBytes)), usd(c.S3Transfer)}, {"total", "", usd(c.Total)}}}
-	return out
-}
-
-// priceTable is where the prices of a bill come from.
-func priceTable(c *report.Cost) *Table {
-	t := &Table{Rows: [][]string{{"price", "USD", "for", "up to", "source"}}}
-	for _, p := range c.Prices {
-		upto, source := "", p.Source
-		if p.Upto > 0 {
-			upto = short(p.Upto)
-		}
-		if p.Date != "" {
-			source += " (" + p.Date + ")"
-		}
-		if !p.Confirmed {
-			source += ", not confirmed"
-		}
-		per := short(p.Per) + " " + p.Unit
-		if p.Per == 1<<30 {
-			per = "GiB of " + p.Unit
-		}
-		t.Rows = append(t.Rows, []string{p.Name, strconv.FormatFloat(p.USD, 'f', -1, 64), per, upto, source})
-	}
-	return t
-}
-
-// quotaChart is how much of each limit was used, the tightest eight, and a table of all.
-func quotaChart(all []report.Quota) Chart {
-	c := Chart{Title: "Quota headroom", Note: "Peak use of the account's quotas in per cent of their limits; the peak of a rate is what was asked for within a second.", Unit: "per cent of the limit", Kind: Bars,
-		Series: []Line{{Name: "peak use", Color: 1}}, Limits: []Limit{{100, "limit"}}}
-	c.Table = &Table{Rows: [][]string{{"quota", "peak", "limit", "headroom", "throttled", "unit"}}}
-	tight := slices.Clone(all)
-	slices.SortStableFunc(tight, func(a, b report.Quota) int { return cmp.Compare(b.Share(), a.Share()) })
-	for i := range tight {
-		q := &tight[i]
-		limit, headroom := "none", ""
-		if q.Limit != nil {
-			limit, headroom = number(float64(*q.Limit)), number(math.Round(100*max(0, 1-q.Share())))+" %"
-		}
-		c.Table.Rows = append(c.Table.Rows, []string{q.Name, number(float64(q.Peak)), limit, headroom, number(float64(q.Throttled)), q.Unit})
-		if q.Limit != nil && len(c.Names) < 8 {
-			c.Names = append(c.Names, strings.ReplaceAll(q.Name, "connection", "conn."))
-			c.Series[0].Y = append(c.Series[0].Y, math.Round(1000*q.Share())/10)
-		}
-	}
-	return c
-}
-
-func histogram(id, title, note, unit, xunit string, bins []report.Bin) Chart {
-	c := Chart{ID: id, Title: title, Note: note, Unit: unit, XUnit: xunit, Kind: Bars, Series: []Line{{Name: unit, Color: 1}}}
-	for _, b := range bins {
-		c.X, c.Series[0].Y = append(c.X, b.From), append(c.Series[0].Y, float64(b.Count))
-	}
-	return c
-}
 
 // tableOf are the numbers of a picture, at most 25 rows of them.
 func tableOf(c *Chart) *Table {

@@ -24,6 +24,7 @@ func fixture() *report.Result {
 	t50, t90 := 61.0, 75.5
 	created, done := 60.0, 90.0
 	n := 30
+	limit := int64(20)
 	s := report.Series{Executions: map[string][]int{}, Versions: map[string][]int{}}
 	for i := range n {
 		s.At = append(s.At, float64(60+i))
@@ -42,7 +43,7 @@ func fixture() *report.Result {
 		VirtualSeconds: 90, WallSeconds: 0.5, Events: 12345, TraceHash: strings.Repeat("ab", 32),
 		Fleet:   report.Fleet{Devices: 30, Powered: 30, OnVersion: map[string]int{"1.0.0": 16, "1.1.0 <&>": 14}, ImageState: map[string]int{}, RolledBack: 1},
 		Jobs:    []report.Job{{ID: "AFR_OTA-fw", Status: "COMPLETED", CreatedAt: &created, CompletedAt: &done, Executions: map[string]int{"SUCCEEDED": 14, "FAILED": 2}}},
-		Updates: report.Updates{Started: 16, Succeeded: 14, Failed: 2, TimeTo50: &t50, TimeTo90: &t90},
+		Updates: report.Updates{Started: 16, Succeeded: 14, Failed: 2, TimeTo50: &t50, TimeTo90: &t90, Curve: []float64{20, 20, 22, 30, 61}},
 		Traffic: report.Traffic{MQTTMessagesIn: 841, MQTTMessagesOut: 1682, MQTTBytesIn: 2900, MQTTBytesOut: 1160000, MeteredMessages: 2400, Connects: 29, Throttled: 1},
 		Flash:   report.Flash{BytesProgrammed: 7 << 20, SectorsErased: 1800, MaxWear: 3},
 		CostUSD: &report.Cost{Messages: 0.0024, Connectivity: 0.0001, JobExecutions: 0.048, Total: 0.0505, PricesAsOf: "2025-01-16", Region: "eu-central-1",
@@ -57,10 +58,12 @@ func fixture() *report.Result {
 		Notes:      []string{"update fw-2 was not created"},
 		Steps:      []report.Step{{At: 60, Text: "job AFR_OTA-fw IN_PROGRESS"}, {At: 90, Text: "job AFR_OTA-fw COMPLETED"}},
 		Resets:     map[string]int{"ESP_RST_SW": 14},
-		Detail: &report.Detail{Series: s, Durations: []report.Bin{{From: 20, To: 21, Count: 12}, {From: 21, To: 22, Count: 2}},
+		Detail: &report.Detail{Series: s, Latencies: []report.Bin{{From: 0.01, To: 0.0126, Count: 7}, {From: 0.0126, To: 0.0158, Count: 90}}, Durations: []report.Bin{{From: 20, To: 21, Count: 12}, {From: 21, To: 22, Count: 2}},
 			Phases: []report.Phase{{Name: "download", Mean: 12, P95: 14}, {Name: "verify", Mean: 0.5, P95: 0.6}}, Wear: []report.Bin{{From: 1, To: 2, Count: 30}},
-			Failures:  []report.Cause{{Status: "FAILED", Reason: "reason: rejected: 0x0000000f", Count: 2, Example: "esp32-7"}},
-			Timelines: []report.Timeline{{Thing: "esp32-7", Group: "field", Job: "AFR_OTA-fw", Status: "FAILED", Reason: "reason: rejected: 0x0000000f", Seconds: 30, Marks: []report.Step{{At: 60, Text: "job.received"}, {At: 88, Text: "reported"}}}}},
+			Failures: []report.Cause{{Status: "FAILED", Reason: "reason: rejected: 0x0000000f", Count: 2, Example: "esp32-7"}},
+			Timelines: []report.Timeline{{Thing: "esp32-7", Group: "field", Job: "AFR_OTA-fw", Status: "FAILED", Reason: "reason: rejected: 0x0000000f", Seconds: 30, Marks: []report.Step{{At: 60, Text: "job.received"}, {At: 88, Text: "reported"}}},
+				{Thing: "esp32-9", Group: "field", Job: "AFR_OTA-fw", Status: "SUCCEEDED", Seconds: 22, QueuedAt: 61, Marks: []report.Step{{At: 61, Text: "job.received"}}}}},
+		Quotas: []report.Quota{{Name: "connect-rate", Limit: &limit, Unit: "CONNECT per second and account", Peak: 30, Throttled: 4}, {Name: "payload", Unit: "bytes", Peak: 4300}},
 	}
 }
 
@@ -96,6 +99,36 @@ func TestText(t *testing.T) {
 	require.Equal(t, string(want), got)
 }
 
+// Several seeds of one scenario are one section: a row each, the curve with its band, and all else about the worst one.
+func TestSeeds(t *testing.T) {
+	group := make([]*report.Result, 5)
+	for i := range group {
+		r := fixture()
+		r.Seed = uint64(7 + i)
+		if i != 3 {
+			r.Verdict = report.VerdictPass
+		}
+		for k := range r.Updates.Curve {
+			r.Updates.Curve[k] += float64(10 * i)
+		}
+		group[i] = r
+	}
+	other := fixture()
+	other.Scenario = "another"
+	text := write(t, append(group, other)...)
+	require.Equal(t, 2, strings.Count(text, `<main id="run`))
+	require.Contains(t, text, "seed 10 of several")
+	require.Contains(t, text, "Median of 5 seeds, and the band from the 5th to the 95th percentile.")
+	require.Contains(t, text, "fill-opacity:.22", "the band")
+	require.Equal(t, 5, strings.Count(text, "<td>$0.05</td></tr>")-4, "a row for each seed, beside two bills")
+
+	at := curveTimes([][]float64{{20, 20, 40}, {30, 40}})
+	require.Len(t, at, curveSteps+1)
+	l := curveLine([]float64{0, 25, 30, 35, 99}, [][]float64{{20, 20, 40}, {30, 40}})
+	require.InDeltaSlice(t, []float64{0, 1.25, 1.5, 2.25, 3}, l.Y, 1e-9, "medians of straight lines; the second ends at 2 %")
+	require.InDelta(t, 0.05*2.5, l.Lo[1], 1e-9)
+}
+
 func TestNothingIsFetchedAndEverythingEscaped(t *testing.T) {
 	text := write(t, fixture())
 	require.NotContains(t, text, "a <fixture>")
@@ -129,7 +162,7 @@ func TestTicks(t *testing.T) {
 		n := len(ticks(c.lo, c.hi, 5, short))
 		require.LessOrEqual(t, n, 6, "%v", c)
 		require.Positive(t, n, "%v", c)
-		require.LessOrEqual(t, len(clockTicks(c.lo, c.hi+1)), 10)
+		require.LessOrEqual(t, len(clockTicks(c.lo, c.hi+1, 8)), 10)
 	}
 	require.Equal(t, "1d 2:03", clock(86400+2*3600+180))
 	require.Equal(t, "0:01:05", clock(65))
@@ -138,10 +171,10 @@ func TestTicks(t *testing.T) {
 // probe uses the page as a reader does, and writes down what it shows.
 const probe = `<script>
 const seen = [];
-const svg = document.querySelector("figure svg"), box = () => svg.getBoundingClientRect();
+const svg = [...document.querySelectorAll("figure svg")].find((s) => s.getBoundingClientRect().width > 0), box = () => svg.getBoundingClientRect();
 const send = (type, f, more) => svg.dispatchEvent(new PointerEvent(type, { clientX: box().left + f * box().width, clientY: box().top + 50, pointerType: "mouse", bubbles: true, ...more }));
 send("pointermove", 0.5);
-seen.push("tip " + document.querySelector(".tip").textContent);
+seen.push("tip " + svg.parentElement.querySelector(".tip").textContent);
 send("pointerdown", 0.4, { buttons: 1 }); send("pointermove", 0.6, { buttons: 1 }); send("pointerup", 0.6);
 seen.push("zoom " + svg.classList.contains("zoomed") + " " + svg.querySelectorAll(".newtick").length + " hidden " + svg.querySelectorAll(".tx").length);
 svg.dispatchEvent(new MouseEvent("dblclick"));
@@ -167,17 +200,19 @@ func TestBrowser(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "report.html")
 	require.NoError(t, os.WriteFile(file, []byte(write(t, fixture())+probe), 0o600))
-	cmd := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", //nolint:gosec // found above
-		"--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(), "--window-size=1000,3000", "--virtual-time-budget=3000", "--dump-dom", "file://"+file)
-	out, err := cmd.Output()
-	if err != nil {
-		t.Skipf("Chromium does not run here: %v", err)
+	for _, c := range []struct{ size, labels string }{{"1000,3000", "6"}, {"500,3000", "3"}} { // a desk, a phone
+		cmd := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", //nolint:gosec // found above
+			"--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(), "--window-size="+c.size, "--virtual-time-budget=3000", "--dump-dom", "file://"+file)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skipf("Chromium does not run here: %v", err)
+		}
+		title := regexp.MustCompile(`<title>(.*?)</title>`).FindStringSubmatch(string(out))
+		require.NotNil(t, title)
+		got := html.UnescapeString(title[1])
+		require.Regexp(t, `^tip 0:00:(29|30|31)succeeded: \d+`, got)
+		require.Contains(t, got, "; zoom true "+c.labels+" hidden ")
+		require.NotContains(t, got, "hidden 0;")
+		require.Contains(t, got, "; whole true; filtered true; error undefined ready ")
 	}
-	title := regexp.MustCompile(`<title>(.*?)</title>`).FindStringSubmatch(string(out))
-	require.NotNil(t, title)
-	got := html.UnescapeString(title[1])
-	require.Regexp(t, `^tip 0:01:1\d.*SUCCEEDED: \d+`, got)
-	require.Contains(t, got, "; zoom true 6 hidden ")
-	require.NotContains(t, got, "hidden 0;")
-	require.Contains(t, got, "; whole true; filtered true; error undefined ready ")
 }

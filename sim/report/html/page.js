@@ -25,7 +25,8 @@ class Chart {
   constructor(figure) {
     this.figure = figure;
     this.svg = figure.querySelector("svg");
-    Object.assign(this, JSON.parse(figure.dataset.chart));
+    Object.assign(this, JSON.parse((figure.dataset.chart ? figure : figure.previousElementSibling).dataset.chart));
+    if (figure.dataset.box) this.box = JSON.parse(figure.dataset.box);
     [this.left, this.right, this.top, this.bottom] = this.box;
     [this.x0, this.x1] = this.domain;
     [this.from, this.to] = [this.x0, this.x1];
@@ -74,7 +75,12 @@ class Chart {
       this.pick.setAttribute("visibility", "visible");
     }
     let head, rows = [], where = px;
-    if (this.names) {
+    if (this.kind === 4) {
+      const r = this.svg.getBoundingClientRect(), y = (e.clientY - r.top) * this.svg.viewBox.baseVal.height / r.height;
+      const i = Math.min(Math.max(Math.floor((y - this.top) / (this.bottom - this.top) * this.names.length), 0), this.names.length - 1);
+      head = this.names[i];
+      rows = this.series.map((s) => [s, number(s.y[i])]);
+    } else if (this.names) {
       const i = Math.min(Math.max(Math.round(x), 0), this.names.length - 1);
       head = this.names[i];
       rows = this.series.map((s) => [s, number(s.y[i])]);
@@ -152,15 +158,16 @@ class Chart {
       this.labels.forEach((t) => t.classList.add("tx"));
     }
     if (from === this.x0 && to === this.x1) return;
-    for (let i = 0; i <= 5; i++) {
-      const x = from + (to - from) * i / 5;
-      const t = element("text", { class: "newtick", x: this.place(x), y: below + 10, "font-size": 11, "text-anchor": i === 0 ? "start" : i === 5 ? "end" : "middle", style: "fill:var(--ink)" }, this.svg);
+    const last = this.right > 400 ? 5 : 2;
+    for (let i = 0; i <= last; i++) {
+      const x = from + (to - from) * i / last;
+      const t = element("text", { class: "newtick", x: this.place(x), y: below + 10, "font-size": 11, "text-anchor": i === 0 ? "start" : i === last ? "end" : "middle", style: "fill:var(--ink)" }, this.svg);
       t.textContent = this.xunit ? number(x) : clock(x);
     }
   }
 }
 
-document.querySelectorAll("figure[data-chart]").forEach((f) => new Chart(f));
+document.querySelectorAll("figure[data-chart], figure[data-box]").forEach((f) => new Chart(f));
 document.querySelectorAll("[data-copy]").forEach((b) => b.addEventListener("click", async () => {
   await navigator.clipboard.writeText(b.dataset.copy);
   b.textContent = "copied";

@@ -74,59 +74,22 @@ func curves(j *plan.Judgement) Chart {
 			rows = append(rows, r)
 		}
 	}
-	end := 0.0
-	for _, r := range rows {
+	all := make([][][]float64, len(rows))
+	for i, r := range rows {
 		for _, run := range r.Runs {
-			if n := len(run.Curve); n > 0 {
-				end = max(end, run.Curve[n-1])
-			}
+			all[i] = append(all[i], run.Curve)
 		}
 	}
-	if end == 0 {
+	if c.X = curveTimes(slices.Concat(all...)); c.X == nil {
 		return c
 	}
-	const steps = 120
-	for i := range steps + 1 {
-		c.X = append(c.X, end*float64(i)/steps)
-	}
 	for n, r := range rows {
-		l := Line{Name: fmt.Sprintf("row %d", r.Number), Color: []int{0, 1, 2, 4}[n]}
-		for _, x := range c.X {
-			shares := make([]float64, 0, len(r.Runs))
-			for _, run := range r.Runs {
-				shares = append(shares, shareAt(run.Curve, x))
-			}
-			slices.Sort(shares)
-			l.Y = append(l.Y, percentile(shares, 0.5))
-			if len(shares) > 1 {
-				l.Lo, l.Hi = append(l.Lo, percentile(shares, 0.05)), append(l.Hi, percentile(shares, 0.95))
-			}
-		}
+		l := curveLine(c.X, all[n])
+		l.Name, l.Color = fmt.Sprintf("row %d", r.Number), []int{0, 1, 2, 4}[n]
 		c.Series = append(c.Series, l)
 	}
 	c.Table = tableOf(&c)
 	return c
-}
-
-// shareAt reads a curve whose entries are the times of 0, 2, 4 ... per cent.
-func shareAt(curve []float64, x float64) float64 {
-	n := 0
-	for n < len(curve) && curve[n] <= x {
-		n++
-	}
-	return math.Max(0, float64(2*(n-1)))
-}
-
-func percentile(sorted []float64, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	at := q * float64(len(sorted)-1)
-	i := int(at)
-	if f := at - float64(i); f > 0 {
-		return sorted[i] + f*(sorted[i+1]-sorted[i])
-	}
-	return sorted[i]
 }
 
 // front is every row by two objectives.
@@ -205,7 +168,7 @@ func response(j *plan.Judgement, r *plan.Response, m *plan.Metric) Chart {
 		return c
 	}
 	if xs == nil {
-		c.Kind, c.Names = Bars, names
+		c.Kind, c.Names = Ranks, names
 		c.Series = []Line{l}
 		if j.Plan.Seeds > 1 {
 			c.Series = []Line{low, l, high}
