@@ -102,7 +102,7 @@ func TestTelemetry(t *testing.T) {
 	b.step(Event{Kind: PowerOn})
 	b.until(func() bool { return b.cloud.status == "SUCCEEDED" && b.d.Connected() && b.d.Phase() == PhaseIdle })
 	sent := 0
-	for range 10 {
+	for begun := b.d.BusyUntil(); b.d.BusyUntil() < begun+100*time.Second; {
 		at, ok := b.d.NextWake()
 		require.True(t, ok)
 		b.d.Step(at, Event{Kind: Wake})
@@ -114,7 +114,7 @@ func TestTelemetry(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 10, sent)
+	require.InDelta(t, 10, sent, 1)
 	b.d.Step(b.d.BusyUntil(), Event{Kind: Disconnected, Err: "cut"})
 	_, ok := b.d.NextWake()
 	require.False(t, ok, "nothing to send, and the connection is not replaced")

@@ -87,6 +87,8 @@ var Behaviours = []Behaviour{
 	{"", "duplicateRequests", Library, "a duplicate block triggers a request as the end of a window does", fromOTA + " to v3.3.0 (#428)", func(p *Profile) *bool { return &p.DuplicateRequests }},
 	{"", "writeAnyResult", Library, "a short write counts as written", fromOTA + " v3.0.0", func(p *Profile) *bool { return &p.WriteAnyResult }},
 	{"", "confirmLost", Library, "a job found active by its own confirmed image is FAILED, not SUCCEEDED", fromOTA, func(p *Profile) *bool { return &p.ConfirmLost }},
+	{"", "forgetsAnswers", Library, "a message about the job that is lost while the connection stays is not missed: nobody asks again before the next connection", fromOTA + " requestJobHandler; amazon-freertos#875", func(p *Profile) *bool { return &p.ForgetsAnswers }},
+	{"", "unnamedRejects", Both, "an image is refused whose record has a state that a power cut left without a name, though the boot loader starts it", "amazon-freertos vendors/espressif/boards/ports/ota_pal_for_aws, aws_ota_pal.c prvPAL_GetPlatformImageState", func(p *Profile) *bool { return &p.UnnamedRejects }},
 	{"", "noOverflowCheck", Library, "sizes close to 4 GiB are taken", fromOTA + " v3.0.0", func(p *Profile) *bool { return &p.NoOverflowCheck }},
 	{"", "keepsWithoutBitmap", Library, "a repeated job, or any while the image is unconfirmed, needs no bitmap", fromOTA + " v3.0.0", func(p *Profile) *bool { return &p.KeepsWithoutBitmap }},
 	{"", "longJobIDCustom", Library, "an over-long job id goes the custom job path with an empty id", fromOTA + " v3.0.0", func(p *Profile) *bool { return &p.LongJobIDCustom }},

@@ -84,7 +84,7 @@ var libraryDefects = []struct {
 		return d.a.View().State == WaitingForFileBlock && d.a.View().Job == ""
 	}},
 	{"abortLeavesTimer", func(p *Profile) bool {
-		d := with(p, document())
+		d := with(forgetful(p), document())
 		d.a.SetImageState(d, ImageAborted)
 		d.a.Process(d, -1)
 		return d.armed[TimerRequest]
@@ -218,7 +218,7 @@ var libraryDefects = []struct {
 		return d.testing && d.open && d.a.View().Job == "AFR_OTA-2"
 	}},
 	{"resumeArmsEarly", func(p *Profile) bool {
-		d := healthy(p)
+		d := healthy(forgetful(p))
 		d.a.ResumeAgent(d)
 		d.a.Process(d, -1)
 		return d.armed[TimerRequest]
@@ -240,6 +240,22 @@ var libraryDefects = []struct {
 		d.block(0, 256)
 		return d.a.View().Momentum > before
 	}},
+	{"forgetsAnswers", func(p *Profile) bool {
+		asked := func(d *desk) bool {
+			before := d.a.requests
+			d.expire(TimerRequest)
+			return d.a.requests > before
+		}
+		failed := with(p, document(`"filesize":300`, `"filesize":0`))
+		return !asked(healthy(p)) && !asked(failed) // the answer to get-next, a final status
+	}},
+}
+
+// forgetful is the profile without the timer of an agent that waits for answers.
+func forgetful(p *Profile) *Profile {
+	q := *p
+	q.ForgetsAnswers = true
+	return &q
 }
 
 // TestLibraryDefects shows every known defect in each release that has it, and its absence in that release without the

@@ -14,6 +14,10 @@ func (a *Agent) start(p Port, _ message) Err {
 
 func (a *Agent) requestJob(p Port, _ message) Err {
 	if a.askForJob(p) {
+		if a.asksAgain() {
+			a.awaitAnswer(p)
+			return ErrNone
+		}
 		p.StopTimer(TimerRequest)
 		a.momentum = 0
 		return ErrNone
@@ -42,8 +46,42 @@ func (a *Agent) askForJob(p Port) bool {
 	return p.Publish(1, a.nextTopic(), token)
 }
 
+// pollMs is how long an agent that has nothing to do believes that it would be told of a job.
+const pollMs = 3600 * 1000
+
+// asksAgain reports whether the agent misses messages about its job that do not come.
+func (a *Agent) asksAgain() bool {
+	return !a.cfg.Profile.ForgetsAnswers && !a.cfg.Profile.Task2018
+}
+
+// awaitAnswer arms the timer after which the job is asked for again: each time twice as long.
+func (a *Agent) awaitAnswer(p Port) {
+	p.StartTimer(TimerRequest, min(a.cfg.RequestMs<<min(a.momentum, 16), pollMs))
+	a.momentum = min(a.momentum+1, a.cfg.MomentumLimit)
+}
+
+// answered says that the cloud has spoken about jobs. An agent that waits for the next one asks now and then all the same.
+func (a *Agent) answered(p Port) {
+	if a.asksAgain() {
+		a.momentum = 0
+		p.StartTimer(TimerRequest, pollMs)
+	}
+}
+
+// ended says that a final status went out: if the cloud says nothing then, the job is asked for, and its status told again.
+func (a *Agent) ended(p Port) {
+	if a.asksAgain() {
+		a.momentum = 0
+		a.awaitAnswer(p)
+	}
+}
+
 func (a *Agent) inSelfTest(p Port, _ message) Err {
-	if p.PlatformState() != PlatformPendingCommit {
+	if a.confirmed(p) {
+		a.setImageState(p, ImageAccepted, 0)
+		return ErrNone
+	}
+	if s := p.PlatformState(); s != PlatformPendingCommit && (s != PlatformInvalid || a.cfg.Profile.UnnamedRejects) {
 		err := a.setImageState(p, ImageRejected, uint32(ErrImageStateMismatch))
 		p.ResetDevice(&a.file)
 		return err
@@ -231,10 +269,10 @@ func (a *Agent) userAbort(p Port, _ message) Err {
 	if a.job == "" {
 		return ErrNoActiveJob
 	}
-	err := a.setImageState(p, ImageAborted, uint32(ErrUserAbort))
 	if !a.cfg.Profile.AbortLeavesTimer {
 		p.StopTimer(TimerRequest)
 	}
+	err := a.setImageState(p, ImageAborted, uint32(ErrUserAbort))
 	if err != ErrNone && a.cfg.Profile.AbortNeedsPublish {
 		return err
 	}

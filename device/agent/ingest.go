@@ -107,6 +107,7 @@ func (a *Agent) endedJob() string {
 
 func (a *Agent) endTransfer(p Port) {
 	p.StopTimer(TimerRequest)
+	a.ended(p)
 	if a.cfg.Profile.LateBlockFails {
 		a.Signal(p, CloseFile, nil)
 		return

@@ -19,6 +19,7 @@ const (
 )
 
 func (a *Agent) processJob(p Port, m message) Err {
+	a.answered(p)
 	file, empty := a.readJob(p, m.data)
 	err := ErrNone
 	switch {
@@ -372,11 +373,23 @@ func (a *Agent) selfTestJob(p Port) {
 		a.setImageState(p, ImageTesting, 0)
 		return
 	}
-	if err == ErrSameFirmwareVersion && !a.cfg.Profile.ConfirmLost && a.file.selfTestActive && p.PlatformState() == PlatformValid {
-		a.setImageState(p, ImageAccepted, 0)
-		return
+	if err == ErrSameFirmwareVersion && !a.cfg.Profile.ConfirmLost && a.file.selfTestActive {
+		switch s := p.PlatformState(); {
+		case s == PlatformValid:
+			a.setImageState(p, ImageAccepted, 0)
+			return
+		case s == PlatformInvalid && !a.cfg.Profile.UnnamedRejects: // power failed when it was to be confirmed
+			a.setImageState(p, ImageTesting, 0)
+			return
+		}
 	}
 	a.setImageState(p, ImageRejected, uint32(err))
 	p.Callback(a, CallbackSelfTestFailed, Info{})
 	p.ResetDevice(&a.file)
+}
+
+// confirmed reports whether the image that a job wants to be tested has passed before: its final status was lost.
+func (a *Agent) confirmed(p Port) bool {
+	f := &a.file
+	return !a.cfg.Profile.ConfirmLost && f.ID == 0 && f.Type == 0 && f.UpdatedBy != 0 && a.version > f.UpdatedBy && p.PlatformState() == PlatformValid
 }

@@ -32,6 +32,7 @@ type Profile struct {
 	TrailerOverflows   bool // B8
 	FailsForeignJobs   bool // B10
 	SelfTestByPresence bool // C14
+	UnnamedRejects     bool
 	StaleTail          bool
 	AnyFileID          bool
 	VersionZeroEmpty   bool // C2
@@ -93,12 +94,13 @@ type Profile struct {
 	ResumeArmsEarly       bool
 	ShutdownStopsEarly    bool
 	ConfirmLost           bool
+	ForgetsAnswers        bool
 }
 
 // The releases. Sources: aws/ota-for-aws-iot-embedded-sdk at the named tags and commits.
 var (
-	// Ideal has no known defect. It asks for its job again when told to, guards the whole self-test with the
-	// timer, and survives a lost final status.
+	// Ideal has no known defect. It asks for its job again when told to, when no answer comes and now and then, guards the
+	// whole self-test with the timer, and survives a lost final status.
 	Ideal = &Profile{Name: "ideal", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128, TokenThingMax: 53}
 
 	Main = &Profile{Name: "ota-main", ThingNameMax: 128, SignatureMax: 384, BitmapMax: 128,
@@ -107,7 +109,7 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
@@ -115,7 +117,7 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
@@ -123,13 +125,13 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true,
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true,
 		ResumeArmsSelfTest: true, ShutdownStopsEarly: true, ShutdownWipes: true, ShortBlockAsserts: true}
 
 	AFR140 = &Profile{Name: "afr-v1.4.0", Task2018: true, ThingNameMax: 64, SignatureMax: 256, TopicMax: 255,
 		ShortTexts: true, NoUpdatedBy: true, NoFirstProgress: true, StaleTail: true, SelfTestByPresence: true, AnyFileID: true,
 		JobMessageCloses: true, StallsOnLostRequest: true, KeepsFailedJob: true, TrialOverwrites: true, DuplicateProgress: true,
-		TokenDangles: true, AsksOnce: true, RejectLeavesTimer: true, DuplicateResets: true, FailsForeignJobs: true, TrailerOverflows: true}
+		TokenDangles: true, AsksOnce: true, RejectLeavesTimer: true, DuplicateResets: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
 
 	// AFR142 differs from v1.4.0 in the guard that keeps the older firmware during the trial.
 	AFR142 = func() *Profile {
@@ -147,7 +149,7 @@ var (
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
 		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true,
-		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true, FailsForeignJobs: true, TrailerOverflows: true}
+		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
 )
 
 // Profiles lists every row.

@@ -120,6 +120,9 @@ func (a *Agent) updateStatus(p Port, status Status, reason, sub uint32) bool {
 	if profile.Task2018 && !a.afr.hasJob {
 		job = "(null)" // as the C library prints a null pointer
 	}
+	if status != StatusInProgress {
+		a.ended(p)
+	}
 	topic := a.topicOf("/jobs/" + job + "/update")
 	return a.fits(topic) && p.Publish(qos, topic, []byte(text))
 }

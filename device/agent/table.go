@@ -35,11 +35,11 @@ var transitions = []transition{
 	{anyState, Shutdown, (*Agent).shutdown, Stopped},
 }
 
-// Rows of a profile without defect C15; they come first.
-var askAgainRows = []transition{
-	{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob},
-	{WaitingForJob, RequestTimer, (*Agent).requestJob, WaitingForJob},
-}
+// Rows that come first: of a profile without defect C15, and of one that also asks again by itself.
+var (
+	checkRows = []transition{{WaitingForJob, RequestJobDocument, (*Agent).requestJob, WaitingForJob}}
+	timerRows = []transition{{WaitingForJob, RequestTimer, (*Agent).requestJob, WaitingForJob}}
+)
 
 // lookup is a table unrolled: the row by state and event.
 type lookup [anyState][eventCount]*transition
@@ -61,7 +61,8 @@ func newLookup(tables ...[]transition) *lookup {
 
 var (
 	libraryLookup  = newLookup(transitions)
-	askAgainLookup = newLookup(askAgainRows, transitions)
+	timerLookup    = newLookup(timerRows, transitions)
+	askAgainLookup = newLookup(checkRows, timerRows, transitions)
 )
 
 // table returns the profile's transitions.
@@ -69,6 +70,8 @@ func (p *Profile) table() *lookup {
 	switch {
 	case p.Task2018:
 		return afrLookup
+	case p.DeafWhileWaiting && !p.ForgetsAnswers:
+		return timerLookup
 	case p.DeafWhileWaiting:
 		return libraryLookup
 	}

@@ -137,12 +137,16 @@ func expected(p *Profile) map[string]outcome {
 			switch {
 			case strings.HasSuffix(key, "/Suspend"): // not before it comes up
 				row.did = "stop request, stop self-test"
-			case strings.HasSuffix(key, "/UserAbort"): // C11, and the verdict ends the guard
-				row.did = "stop self-test, image aborted, pub FAILED, stop request, unsub streams/s-1/data/cbor, abort file"
+			case strings.HasSuffix(key, "/UserAbort"): // C11, the verdict ends the guard, and an answer is due
+				row.did = "stop request, stop self-test, image aborted, start request, pub FAILED, unsub streams/s-1/data/cbor, abort file"
+			case strings.HasSuffix(row.did, "pub jobs/$next/get, stop request"):
+				row.did = strings.TrimSuffix(row.did, "stop request") + "start request"
+			case key == "WaitingForJob/ReceivedJobDocument":
+				row.did = "start request, " + row.did
 			case key == "Suspended/Resume":
 				row.did = "start request, " + row.did
 			case key == "CreatingFile/StartSelfTest":
-				row.did = "stop self-test, " + row.did
+				row.did = "stop self-test, image rejected, start request, pub FAILED, reset"
 			case key == "WaitingForFileBlock/ReceivedJobDocument":
 				row.did = "tell Processed, " + row.did
 			}

@@ -237,6 +237,18 @@ func (o *Ops) BootFlags(active bool) (otadata.ImageState, Err) {
 	return e[otadata.PortRecord(e, o.portUsable(e), active)].State, OK
 }
 
+// Unnamed reports whether the active record is a good one with a state that has no name: power failed while it was written,
+// and the boot loader starts its image without a trial.
+func (o *Ops) Unnamed() bool {
+	e, ok := o.records()
+	if !ok {
+		return false
+	}
+	usable := o.portUsable(e)
+	i := otadata.PortRecord(e, usable, true)
+	return usable[i] && e[i].State > otadata.Aborted && e[i].State != otadata.Undefined
+}
+
 // SetBootFlags is aws_esp_ota_set_boot_flags: it rewrites that record in
 // place with another state and its other bytes as they are, CRC included.
 func (o *Ops) SetBootFlags(state otadata.ImageState, active bool) Err {

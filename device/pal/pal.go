@@ -43,6 +43,9 @@ type PAL struct {
 	KeepsTrailerRoom bool
 	// AnySignature takes a file whatever its signature: code signing is switched off.
 	AnySignature bool
+	// TestsUnnamed lets the running image be accepted or refused although the state in its record has no name. The ports
+	// only decide a trial.
+	TestsUnnamed bool
 	Defects      defect.Set // planted, to test checkers
 
 	slot    partition.Record
@@ -226,6 +229,9 @@ func (p *PAL) SetState(s agent.ImageState) (status agent.PALStatus, decided bool
 	active, err := p.Ops.BootFlags(true)
 	if err != otaops.OK {
 		return agent.PALCommitFailed, false
+	}
+	if p.TestsUnnamed && p.Ops.Unnamed() {
+		active = otadata.PendingVerify // power failed while it was written
 	}
 	if !p.open && p.written == 0 {
 		switch active {

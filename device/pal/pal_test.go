@@ -222,3 +222,27 @@ func TestSlotTooSmallForTrailer(t *testing.T) {
 	require.Equal(t, len(whole), p.Write(0, whole))
 	require.Equal(t, agent.PALFileClose, p.Close(file, der))
 }
+
+// TestUnnamedState: a torn program left a state without a name. The ports decide a trial only; TestsUnnamed decides this too,
+// if the record counts at all.
+func TestUnnamedState(t *testing.T) {
+	torn := otadata.Make(2, 0xfff0ffff)
+	p, data := board(t, otadata.Make(1, otadata.Valid), torn)
+	status, decided := p.SetState(agent.ImageAccepted)
+	require.Equal(t, agent.PALCommitFailed, status)
+	require.False(t, decided)
+	require.Equal(t, torn, record(t, p, data, 1))
+	p.TestsUnnamed = true
+	status, decided = p.SetState(agent.ImageAccepted)
+	require.Zero(t, status)
+	require.True(t, decided)
+	require.Equal(t, otadata.Make(2, otadata.Valid), record(t, p, data, 1))
+
+	torn.CRC ^= 1
+	p, data = board(t, torn, otadata.Make(1, otadata.Valid))
+	p.TestsUnnamed = true
+	require.Equal(t, agent.PlatformValid, p.State())
+	_, decided = p.SetState(agent.ImageAccepted)
+	require.False(t, decided)
+	require.Equal(t, torn, record(t, p, data, 0))
+}

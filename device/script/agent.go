@@ -387,7 +387,7 @@ func (r *Agent) check() {
 		r.violate(17, "not armed in %v", v.State)
 	case v.State == agent.RequestingJob && !request:
 		r.violate(17, "not armed in %v", v.State)
-	case request && (v.State == agent.Suspended || v.State == agent.Stopped || v.State == agent.NotReady || v.State == agent.WaitingForJob && r.cfg.Profile.DeafWhileWaiting):
+	case request && (v.State == agent.Suspended || v.State == agent.Stopped || v.State == agent.NotReady || v.State == agent.WaitingForJob && r.cfg.Profile.DeafWhileWaiting && r.cfg.Profile.ForgetsAnswers):
 		r.violate(17, "armed in %v", v.State)
 	}
 	guard, pending := r.armed[agent.TimerSelfTest], r.platform == agent.PlatformPendingCommit
