@@ -11,6 +11,7 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/device/agent"
 	planted "github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
@@ -152,6 +153,7 @@ type Board struct {
 	SecVerBits    int
 	Bootloader    string // as in the scenario
 	Agent         string
+	Profile       *agent.Profile // what the agent does, switches included
 	FileBlockSize uint32
 }
 
@@ -162,7 +164,7 @@ func (b *Bench) Boards() []Board {
 	for i := range out {
 		t := &f.things[i]
 		g, c := &f.groups[t.group], agentConfig(t.config)
-		out[i] = Board{Thing: t.name, Group: g.name, TableOffset: g.tableOffset, Otadata: g.otadata, Bootloader: t.config.Bootloader, Agent: t.config.Agent,
+		out[i] = Board{Thing: t.name, Group: g.name, TableOffset: g.tableOffset, Otadata: g.otadata, Bootloader: t.config.Bootloader, Agent: t.config.Agent, Profile: c.Profile,
 			AntiRollback: t.config.Sdkconfig.AntiRollback, Rollback: t.config.Sdkconfig.Rollback, SecVerBits: t.config.Sdkconfig.SecVerBits, FileBlockSize: c.BlockSize()}
 	}
 	return out

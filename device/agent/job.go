@@ -1,6 +1,10 @@
 package agent
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/otasim/otasim/device/defect"
+)
 
 // Outcomes of a whole job document, printed in the second field of FAILED.
 type jobErr uint32
@@ -373,7 +377,7 @@ func (a *Agent) selfTestJob(p Port) {
 		a.setImageState(p, ImageTesting, 0)
 		return
 	}
-	if err == ErrSameFirmwareVersion && !a.cfg.Profile.ConfirmLost && a.file.selfTestActive {
+	if err == ErrSameFirmwareVersion && !a.losesConfirm() && a.file.selfTestActive {
 		switch s := p.PlatformState(); {
 		case s == PlatformValid:
 			a.setImageState(p, ImageAccepted, 0)
@@ -388,8 +392,12 @@ func (a *Agent) selfTestJob(p Port) {
 	p.ResetDevice(&a.file)
 }
 
+func (a *Agent) losesConfirm() bool {
+	return a.cfg.Profile.ConfirmLost || a.cfg.Defects.Has(defect.ConfirmedRefused)
+}
+
 // confirmed reports whether the image that a job wants to be tested has passed before: its final status was lost.
 func (a *Agent) confirmed(p Port) bool {
 	f := &a.file
-	return !a.cfg.Profile.ConfirmLost && f.ID == 0 && f.Type == 0 && f.UpdatedBy != 0 && a.version > f.UpdatedBy && p.PlatformState() == PlatformValid
+	return !a.losesConfirm() && f.ID == 0 && f.Type == 0 && f.UpdatedBy != 0 && a.version > f.UpdatedBy && p.PlatformState() == PlatformValid
 }

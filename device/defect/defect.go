@@ -44,6 +44,7 @@ const (
 	NoFallback
 	RejectIgnored
 	WritesTooHigh
+	ConfirmedRefused
 	count
 )
 
@@ -87,6 +88,7 @@ var Table = [count]Row{
 	{NoFallback, "no-fallback", "device/bootloader firstBootable", "when the chosen slot does not verify no other one is tried"},
 	{RejectIgnored, "reject-ignored", "device verdict", "an image that fails its self-test confirms itself"},
 	{WritesTooHigh, "writes-too-high", "device/otaops WriteWithOffset", "blocks are written 64 KiB too high"},
+	{ConfirmedRefused, "confirmed-refused", "device/agent selfTestJob", "a job whose image was confirmed before its final status got through is rejected"},
 }
 
 // Set is the defects that are planted. The zero Set is the correct system.

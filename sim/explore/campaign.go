@@ -192,6 +192,10 @@ func Campaign(ctx context.Context, base Case, plan Plan) (*Findings, error) {
 		if err != nil {
 			return nil, err
 		}
+		if same := slices.IndexFunc(out.Failures, func(o Finding) bool { return o.same(&g) }); same >= 0 {
+			out.Failures[same].Count += g.Count
+			continue
+		}
 		out.Failures = append(out.Failures, Finding{Failure: g, Token: token})
 	}
 	return out, nil
@@ -350,26 +354,58 @@ func (c *campaign) show(part string, done, jobs int, began time.Time) {
 	c.plan.Progress(p)
 }
 
+// same reports whether two failures are one: the same invariant breaks at the same place in the same kind of run.
+func (f *Failure) same(g *Failure) bool {
+	return f.Invariant == g.Invariant && f.Known == g.Known && f.Device == g.Device && f.Where == g.Where && slices.Equal(f.Sets, g.Sets)
+}
+
 // finish shrinks a failure and gives it its token.
 func (c *campaign) finish(e *Explorer, f Failure) (Failure, string, error) {
+	ctx := context.WithoutCancel(c.ctx)
+	e.ctx = ctx
 	k := c.base
-	if len(f.Sets) > 0 {
-		k.Sets = append(slices.Clone(k.Sets), f.Sets...)
-		if f.Seed != 0 {
-			k.Seed = f.Seed
-		}
+	if f.Seed != 0 {
 		var err error
-		if e, err = New(context.WithoutCancel(c.ctx), k); err != nil {
+		if e, k, f, err = c.plainer(ctx, e, f); err != nil {
 			return f, "", err
 		}
 	}
-	e.ctx = context.WithoutCancel(c.ctx)
 	f, err := e.Shrink(f)
 	if err != nil {
 		return f, "", err
 	}
 	token, err := e.Token(k, f.Acts)
 	return f, token, err
+}
+
+// plainer drops the settings and the seed of a swarm run that its failure does not need.
+func (c *campaign) plainer(ctx context.Context, e *Explorer, f Failure) (*Explorer, Case, Failure, error) {
+	if g, ok, err := e.breaks(f, f.Acts); err != nil || ok {
+		g.Sets, g.Seed = nil, 0
+		return e, c.base, g, err
+	}
+	try := func(sets []string) (*Explorer, Case, Failure, bool, error) {
+		k := c.base
+		k.Seed, k.Sets = f.Seed, append(slices.Clone(k.Sets), sets...)
+		one, err := New(ctx, k)
+		if err != nil {
+			return nil, k, f, false, err
+		}
+		g, ok, err := one.breaks(f, f.Acts)
+		g.Sets = sets
+		return one, k, g, ok, err
+	}
+	best, k, _, _, err := try(f.Sets)
+	for i := len(f.Sets) - 1; err == nil && i >= 0; i-- {
+		var one *Explorer
+		var plain Case
+		var g Failure
+		var ok bool
+		if one, plain, g, ok, err = try(slices.Delete(slices.Clone(f.Sets), i, i+1)); err == nil && ok {
+			best, k, f = one, plain, g
+		}
+	}
+	return best, k, f, err
 }
 
 // Token runs a case once for its trace hash, and returns its token.
@@ -384,12 +420,7 @@ func (e *Explorer) Token(k Case, acts []Act) (string, error) {
 
 // Write prints the findings for a reader.
 func (f *Findings) Write(w io.Writer) {
-	for _, name := range Parts() {
-		if p := f.PerPart[name]; p != nil {
-			n := p.Cases + p.Recoveries
-			fmt.Fprintf(w, "%-9s %9d cut points, %6d whole runs  %8.0f cases/s per core\n", name, p.Cases, p.Recoveries, float64(n)/max(p.Time.Seconds(), 1e-9))
-		}
-	}
+	f.writeParts(w)
 	reached, all := f.Tally.Coverage.Reached()
 	fmt.Fprintf(w, "\nnamed states %d of %d, in %v\n", reached, all, f.Elapsed.Round(time.Millisecond))
 	for i, n := range f.Tally.Coverage {
@@ -415,6 +446,15 @@ func (f *Findings) Write(w io.Writer) {
 	}
 	if !f.Done {
 		fmt.Fprintf(w, "\ninterrupted: these are the findings so far\n")
+	}
+}
+
+func (f *Findings) writeParts(w io.Writer) {
+	for _, name := range Parts() {
+		if p := f.PerPart[name]; p != nil {
+			n := p.Cases + p.Recoveries
+			fmt.Fprintf(w, "%-9s %9d cut points, %6d whole runs  %8.0f cases/s per core\n", name, p.Cases, p.Recoveries, float64(n)/max(p.Time.Seconds(), 1e-9))
+		}
 	}
 }
 

@@ -181,9 +181,49 @@ type Tally struct {
 	Cases      uint64 // cut points, booted to a verdict
 	Recoveries uint64 // cases run to the end
 	Commands   uint64
+	Torn       [flashmodel.CutDone + 1]uint64 // cut points by how the command was torn
+	Whole      [wholes]uint64                 // whole runs by what was done to them
 	Coverage   Coverage
 	Failures   []Failure
 	Kinds      map[string]string // acts by the kind of state a cut leaves: each is worth a whole run
+}
+
+// WholeKind is what is done to a whole run.
+type WholeKind uint8
+
+// The kinds of whole runs.
+const (
+	WholePlain    WholeKind = iota // nothing
+	WholeCuts                      // power is cut, nothing else
+	WholeMessages                  // messages are lost or doubled
+	WholeTimers                    // a message is late: it crosses others and the timers of the agent
+	WholeMixed                     // power is cut, and messages are lost, doubled or late
+	wholes
+)
+
+var wholeNames = [wholes]string{"nothing", "power cuts", "lost and doubled messages", "late messages against timers", "power cuts and messages"}
+
+func (k WholeKind) String() string { return wholeNames[k] }
+
+func wholeOf(acts []Act) WholeKind {
+	cuts, late := 0, false
+	for _, a := range acts {
+		if a.Kind <= Off {
+			cuts++
+		}
+		late = late || a.Kind == Late
+	}
+	switch {
+	case len(acts) == 0:
+		return WholePlain
+	case cuts == len(acts):
+		return WholeCuts
+	case cuts > 0:
+		return WholeMixed
+	case late:
+		return WholeTimers
+	}
+	return WholeMessages
 }
 
 // Failure is a case that breaks an invariant.
@@ -195,18 +235,16 @@ type Failure struct {
 	Acts      []Act
 	Count     uint64   // cases with the same breach at the same place
 	Where     string   // point, command and mode
-	places    []string // where each act struck; nil: Where
 	Whole     bool     // seen in a whole run; else at the boot after a cut
 	Sets      []string // settings of a swarm run
 	Seed      uint64   // of a swarm run
-	Known     string   // the known limit of the modelled system that this is, "": none
+	Known     string   // the known limit of the release that this is, "": none
 }
 
 func (t *Tally) fail(f Failure) {
-	f.Known = known(&f)
 	for i := range t.Failures {
 		o := &t.Failures[i]
-		if o.Invariant == f.Invariant && o.Where == f.Where && o.Device == f.Device {
+		if o.Invariant == f.Invariant && o.Where == f.Where && o.Device == f.Device && o.Known == f.Known {
 			o.Count += f.Count
 			if order(&f, o) < 0 {
 				f.Count = o.Count
@@ -238,6 +276,12 @@ func (t *Tally) Merge(o *Tally) {
 	t.Cases += o.Cases
 	t.Recoveries += o.Recoveries
 	t.Commands += o.Commands
+	for i, n := range o.Torn {
+		t.Torn[i] += n
+	}
+	for i, n := range o.Whole {
+		t.Whole[i] += n
+	}
 	t.Coverage.add(&o.Coverage)
 	for _, f := range o.Failures {
 		t.fail(f)
@@ -306,6 +350,7 @@ func (w *sweeper) cut(u *unit, op flashmodel.Op) {
 		before := check.Records(f, u.board.Otadata)
 		v, ok := s.Verdict(f.Clock() + DefaultOff)
 		w.tally.Cases++
+		w.tally.Torn[w.cuts[i].Mode]++
 		e := s.EFuse()
 		fuse := e.SecureVersion(max(u.board.SecVerBits, 1))
 		var b *check.Breach
@@ -464,15 +509,11 @@ func (e *Explorer) Whole(acts []Act) (*Tally, error) {
 // whole notes a whole run.
 func (t *Tally) whole(e *Explorer, r *Report, acts []Act) {
 	t.Recoveries++
+	t.Whole[wholeOf(acts)]++
 	c := &t.Coverage
-	for _, a := range r.Fired {
-		switch a.Kind {
-		case Drop:
-			c[MessageLost]++
-		case Dup:
-			c[MessageTwice]++
-		case Late:
-			c[MessageLate]++
+	for i := range r.player.units {
+		for _, m := range r.player.units[i].meddled {
+			c.meddled(&m)
 		}
 	}
 	cuts := 0
@@ -504,8 +545,15 @@ func (t *Tally) whole(e *Explorer, r *Report, acts []Act) {
 		}
 	}
 	for _, f := range r.Found {
-		t.fail(Failure{Invariant: f.Invariant, Detail: f.Detail, Device: f.Device, At: f.At, Acts: acts, Count: 1, Where: place(r, f.Device), places: r.player.units[f.Device].places, Whole: true})
+		t.fail(r.failure(&f, acts))
 	}
+}
+
+// failure is a breach of a whole run.
+func (r *Report) failure(f *Found, acts []Act) Failure {
+	u := &r.player.units[f.Device]
+	return Failure{Invariant: f.Invariant, Detail: f.Detail, Device: f.Device, At: f.At, Acts: acts, Count: 1, Where: place(r, f.Device), Whole: true,
+		Known: known(f.Invariant, f.Detail, u.board.Profile, u.evidence)}
 }
 
 // place is where the last act on a device struck.

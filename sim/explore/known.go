@@ -4,58 +4,72 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/sim/check"
 )
 
-// Limit is something that the modelled system does as well, on real boards: a breach that is no
-// defect of this build. What matches is reported under its name and does not fail a campaign.
+// Limit is something that a release of the agent is known to do wrong on real boards as well: a breach that is no defect of
+// this build. A breach is one if the invariant and its detail match, the device's agent has the switch, and the run shows the
+// evidence. It is reported under the name and does not fail a campaign. The profile ideal has no switch, and so no limit.
 type Limit struct {
 	Name      string
 	Invariant string
-	Detail    string   // in the detail of the breach
-	After     []string // the case was struck at one of these places
+	Detail    string // in the detail of the breach
+	Switch    string // of the agent, see docs/agent-bugs.md
+	Evidence  Evidence
 	Why       string
 }
 
+// Evidence is what a device went through in a run, as a set.
+type Evidence uint8
+
+// The pieces of evidence.
+const (
+	ToldConfirmed Evidence = 1 << iota // a job document came while the image that runs was VALID, not on trial
+	ToldUnnamed                        // or while the state in its record had no name
+	ToldTwice                          // an act doubled a job document, or the request for one
+	Untold                             // an act lost or delayed a message about a job
+)
+
 // Limits lists the known limits.
-func Limits() []Limit { return limits }
+func Limits() []Limit { return slices.Clone(limits) }
 
 var limits = []Limit{
 	{
-		Name: "failed-but-running", Invariant: check.JobTruth, Detail: "is FAILED, but its version",
-		After: []string{"otadata.program,", "reset,", "boot,", "passive.erase,", "started,", "connect", "self-test,", "confirm,", "report", "power off in", "drop ", "late "},
-		Why: "the new image runs and is not on trial when its agent asks for the job again: it was confirmed and lost power before the final status arrived, " +
-			"or a torn record skipped its trial. The agent finds a self-test to do and no trial, and rejects (OtaErrImageStateMismatch, or the version check).",
+		Name: "confirmed-but-failed", Invariant: check.JobTruth, Detail: "is FAILED, but its version", Switch: "confirmLost", Evidence: ToldConfirmed,
+		Why: "the image was confirmed, and its final status did not arrive: power failed before, or the message was lost. The agent asks for the job again, " +
+			"finds a self-test to do and no trial, and rejects it: OtaErrImageStateMismatch, or OtaErrSameFirmwareVersion.",
 	},
 	{
-		Name: "twice-told", Invariant: check.Tolerance, Detail: "is FAILED",
-		After: []string{"dup jobs/$next/get"},
-		Why: "the document of a job in its self-test comes twice: the agent of the libraries begins the test again, finds the image confirmed and " +
-			"rejects it. The ideal agent does not.",
+		Name: "unnamed-but-failed", Invariant: check.JobTruth, Detail: "is FAILED, but its version", Switch: "unnamedRejects", Evidence: ToldUnnamed,
+		Why: "power failed while a state was written. The boot loader starts the image of the torn record without a trial; the platform layer takes the state for a refusal.",
 	},
 	{
-		Name: "asked-once", Invariant: check.Liveness, Detail: "the execution of",
-		After: []string{"drop jobs/", "late jobs/"},
-		Why: "a message about the job is lost while its connection stays. The agent asks for its job once per connection and hears of a new one once; " +
-			"it repeats no status. The execution goes on with the next connection or notification.",
+		Name: "twice-told", Invariant: check.Tolerance, Detail: "is FAILED", Switch: "confirmLost", Evidence: ToldConfirmed | ToldTwice,
+		Why: "the document of a job in its self-test comes again after the image was confirmed: the agent begins the test anew, finds no trial and rejects it.",
 	},
+	{
+		Name: "asked-once", Invariant: check.Liveness, Detail: "the execution of", Switch: "forgetsAnswers", Evidence: Untold,
+		Why: "a message about the job is lost while its connection stays. The agent asks for its job once per connection, hears of a new one once, and " +
+			"repeats no status. The execution goes on with the next connection or notification.",
+	},
+	{
+		Name: "asked-once", Invariant: check.Liveness, Detail: "the execution of", Switch: "asksOnce", Evidence: Untold,
+		Why: "as above, in the agent of 2018.",
+	},
+	{
+		Name: "told-closes", Invariant: check.Liveness, Detail: "the execution of", Switch: "jobMessageCloses", Evidence: ToldTwice,
+		Why: "the agent of 2018 ends a transfer for any message about a job. The same job then counts as running and is never taken again.",
+	},
+	{Name: "told-closes", Invariant: check.Tolerance, Detail: "the execution of", Switch: "jobMessageCloses", Evidence: ToldTwice, Why: "as above."},
 }
 
-// known names the limit that a failure is, "" for none.
-func known(f *Failure) string {
+// known names the limit that a breach is, "" for none.
+func known(invariant, detail string, p *agent.Profile, seen Evidence) string {
 	for i := range limits {
 		l := &limits[i]
-		if f.Invariant != l.Invariant || !strings.Contains(f.Detail, l.Detail) || len(f.Acts) == 0 {
-			continue
-		}
-		places := f.places
-		if places == nil {
-			places = []string{f.Where}
-		}
-		for _, at := range l.After {
-			if slices.ContainsFunc(places, func(p string) bool { return strings.HasPrefix(p, at) }) {
-				return l.Name
-			}
+		if l.Invariant == invariant && strings.Contains(detail, l.Detail) && agent.BehaviourByName(l.Switch).On(p) && seen&l.Evidence == l.Evidence {
+			return l.Name
 		}
 	}
 	return ""

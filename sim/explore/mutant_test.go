@@ -2,6 +2,7 @@ package explore
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,7 @@ func TestMutants(t *testing.T) {
 	require.GreaterOrEqual(t, len(all), 30)
 	quick := map[string]string{ // and the checker that must notice
 		"erase-wrong-slot": "running-slot", "burn-efuse-early": "fuse-after-test", "mark-valid-before-self-test": "self-test-first", "confirm-not-written": "job-truth",
-		"never-restarts": "liveness", "erases-chosen": "bootable", "last-block-shifted": "blank-cells", "skip-signature": "verified-bytes",
+		"never-restarts": "assertion", "erases-chosen": "bootable", "last-block-shifted": "blank-cells", "skip-signature": "verified-bytes",
 		"secure-version-ignored": "secure-version", "expected-version-ignored": "status-once", "crc-ignored": "bootable", "abort-counts-wrong": "assertion",
 	}
 	for _, m := range all {
@@ -36,30 +37,21 @@ func TestMutants(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestMillion explores a million cases of the correct system: updates over every boot loader, with and without
-// anti-rollback.
-func TestMillion(t *testing.T) {
-	if os.Getenv("OTASIM_LONG") == "" {
-		t.Skip("set OTASIM_LONG=1: a million cases take minutes")
+// TestRounds explores one of the rounds of make explore-long with fewer cases. The correct system raises no alarm, and each of
+// the rounds loads.
+func TestRounds(t *testing.T) {
+	rounds, err := Rounds("trials")
+	require.NoError(t, err)
+	for _, r := range rounds {
+		_, err := r.Case.Load()
+		require.NoError(t, err, r.Name)
 	}
-	cases := uint64(0)
-	for _, loader := range []string{"afr-2022", "idf-5.5", "idf-6.0"} {
-		for _, size := range []string{"64KiB", "512KiB", "1MiB"} {
-			c := caseOf(t, "power-cut", 1, "firmware.1.0.0.size="+size, "firmware.1.1.0.size="+size, "fleet.groups.field.bootloader="+loader, "fleet.groups.field.agent=ideal")
-			parts := []string{PartCuts, PartDoubles}
-			if size == "64KiB" {
-				parts = Parts()
-			}
-			f := search(t, c, Plan{Only: parts, Seeds: 6, Swarm: 128})
-			cases += f.Tally.Cases + f.Tally.Recoveries
-			t.Logf("%s %s: %d cut points, %d whole runs, %d failures", loader, size, f.Tally.Cases, f.Tally.Recoveries, f.Broken())
-			for _, x := range f.Failures {
-				if x.Known == "" {
-					t.Errorf("%s: %s (%s)\n\totasim replay %s", x.Invariant, x.Detail, FormatActs(x.Acts), x.Token)
-				}
-			}
-		}
-	}
-	t.Logf("%d cases", cases)
-	require.GreaterOrEqual(t, cases, uint64(1_000_000))
+	one := rounds[0]
+	one.Plan.Seeds, one.Plan.Swarm, one.Plan.Only = 1, 8, []string{PartCuts, PartSwarm}
+	var b strings.Builder
+	cases, alarms, err := Million(t.Context(), []Round{one}, 2, t.TempDir(), &b, func(string) {})
+	require.NoError(t, err)
+	require.Zero(t, alarms, b.String())
+	require.Greater(t, cases, uint64(4000))
+	require.Contains(t, b.String(), "power cuts and messages")
 }

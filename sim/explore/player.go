@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -44,10 +45,12 @@ type unit struct {
 	spots    []Spot // where they did, as a scenario file says it
 	anchor   Spot   // the last point that was reached for the first time, and commands since
 	seen     map[Spot]bool
-	struck   string   // where the last of them did
-	places   []string // all of them
-	harmless bool     // all acts so far only repeat messages, or delay or drop blocks
-	slot     uint32   // flash address of the running slot, 0: none
+	struck   string     // where the last of them did
+	meddled  []meddling // what they did to messages
+	harmless bool       // all acts so far only repeat messages, or delay or drop blocks
+	slot     uint32     // flash address of the running slot, 0: none
+	asked    bool       // since the boot, the cloud sent a document that asks for a self-test
+	evidence Evidence
 }
 
 func newPlayer(boards []sim.Board, chip func(*sim.Board) check.Chip, acts []Act) (*player, []sim.Off, error) {
@@ -128,7 +131,6 @@ func (u *unit) BeforeOp(op flashmodel.Op) flashmodel.Cut {
 	u.cut, u.off, u.harmless = true, a.By, false
 	u.fired, u.spots = append(u.fired, a), append(u.spots, u.anchor)
 	u.struck = where(u, &op, op.Addr >= u.board.Otadata && op.Addr < u.board.Otadata+2*flashmodel.SectorSize)
-	u.places = append(u.places, u.struck)
 	u.p.note(op.Start, u.index, "power fails in flash command %d, %s of 0x%x+%d: %s", op.Index, op.Kind, op.Addr, op.Len, modeText(a))
 	return flashmodel.Cut{Mode: a.Mode, Keep: a.Keep, Seed: a.Seed}
 }
@@ -182,7 +184,9 @@ func (p *player) Point(i int, d *device.Device, now time.Duration, pt device.Poi
 	switch pt {
 	case device.PointBoot:
 		u.watch.Booting()
-		u.slot = 0
+		u.slot, u.asked = 0, false
+	case device.PointJobReceived:
+		u.told()
 	case device.PointStarted:
 		if r, ok := d.Running(); ok {
 			u.watch.Start(now, d.Flash(), r.Slot.Offset, u.efuse())
@@ -227,7 +231,6 @@ func (p *player) Lost(i int, d *device.Device, now time.Duration) time.Duration 
 		u.fired, u.spots = append(u.fired, u.offs[0]), append(u.spots, Spot{})
 		u.harmless = false
 		u.struck = "power off in " + d.Phase().String()
-		u.places = append(u.places, u.struck)
 		u.offs = u.offs[1:]
 		p.note(now, i, "power fails in phase %s", d.Phase())
 	}
@@ -244,6 +247,7 @@ func (p *player) Frame(i int, up bool, now, _ time.Duration, f *protocol.Frame) 
 	if f.Kind != protocol.FrameMQTT || len(f.Head) == 0 || f.Head[0]>>4 != publish {
 		return fate
 	}
+	u.asked = u.asked || !up && asksForTest(payload(f))
 	dir := 0
 	if up {
 		dir = 1
@@ -264,13 +268,53 @@ func (p *player) Frame(i int, up bool, now, _ time.Duration, f *protocol.Frame) 
 		u.fired, u.spots = append(u.fired, a), append(u.spots, Spot{})
 		topic := topicOf(f)
 		u.struck = fmt.Sprintf("%s %s", a.Kind, topic)
-		u.places = append(u.places, u.struck)
-		u.harmless = u.harmless && (a.Kind == Dup || strings.HasPrefix(topic, "streams/"))
+		u.meddle(meddling{a.Kind, up, topic, final(payload(f))})
 		u.frames = append(u.frames[:k:k], u.frames[k+1:]...)
 		p.note(now, i, "%s", a)
 		break
 	}
 	return fate
+}
+
+// meddling is what an act did to a message.
+type meddling struct {
+	kind  Kind
+	up    bool
+	topic string
+	final bool // of a status: a terminal one
+}
+
+func (u *unit) meddle(m meddling) {
+	u.meddled = append(u.meddled, m)
+	stream := strings.HasPrefix(m.topic, "streams/")
+	u.harmless = u.harmless && (m.kind == Dup || stream)
+	switch {
+	case m.kind == Dup && !stream && (!m.up || strings.HasSuffix(m.topic, "$next/get")):
+		u.evidence |= ToldTwice
+	case m.kind != Dup && !stream:
+		u.evidence |= Untold
+	}
+}
+
+// told notes what a document about a job finds on the device.
+func (u *unit) told() {
+	if !u.asked {
+		return
+	}
+	r := check.Records(u.dev.Flash(), u.board.Otadata)
+	best := -1
+	for i := range r {
+		if r[i].Good && (best < 0 || r[i].Seq > r[best].Seq) {
+			best = i
+		}
+	}
+	switch {
+	case best < 0:
+	case r[best].State == 2:
+		u.evidence |= ToldConfirmed
+	case r[best].State > 4 && r[best].State != 0xffffffff:
+		u.evidence |= ToldUnnamed
+	}
 }
 
 // publish is the type of an MQTT PUBLISH in the high bits of its first byte.
@@ -315,4 +359,14 @@ func clean(s string) string {
 		}
 	}
 	return strings.Join(parts, "/")
+}
+
+// asksForTest reports whether a document from the cloud is of a job in its self-test.
+func asksForTest(text []byte) bool {
+	return len(text) > 0 && text[0] == '{' && bytes.Contains(text, []byte(`"self_test"`))
+}
+
+// final reports whether the payload of a status is a terminal one.
+func final(text []byte) bool {
+	return bytes.HasPrefix(text, []byte(`{"status":"SUCCEEDED"`)) || bytes.HasPrefix(text, []byte(`{"status":"FAILED"`)) || bytes.HasPrefix(text, []byte(`{"status":"REJECTED"`))
 }

@@ -18,19 +18,7 @@ func (e *Explorer) Shrink(f Failure) (Failure, error) {
 		if runs++; runs > maxShrink {
 			return f, false, nil
 		}
-		r, err := e.Run(acts, nil)
-		if err != nil {
-			return f, false, err
-		}
-		for _, b := range r.Found {
-			if b.Invariant == f.Invariant && b.Device == f.Device {
-				g := f
-				g.Acts, g.Detail, g.At, g.Where, g.places, g.Whole = acts, b.Detail, b.At, place(r, b.Device), r.player.units[b.Device].places, true
-				g.Known = known(&g)
-				return g, g.Known == f.Known, nil
-			}
-		}
-		return f, false, nil
+		return e.breaks(f, acts)
 	}
 	best := f
 	for changed := true; changed; {
@@ -47,6 +35,22 @@ func (e *Explorer) Shrink(f Failure) (Failure, error) {
 		}
 	}
 	return best, nil
+}
+
+// breaks runs a case and reports whether it is the same failure.
+func (e *Explorer) breaks(f Failure, acts []Act) (Failure, bool, error) {
+	r, err := e.Run(acts, nil)
+	if err != nil {
+		return f, false, err
+	}
+	for _, b := range r.Found {
+		if b.Invariant == f.Invariant && b.Device == f.Device {
+			g := r.failure(&b, acts)
+			g.Count, g.Sets, g.Seed = f.Count, f.Sets, f.Seed
+			return g, g.Known == f.Known, nil
+		}
+	}
+	return f, false, nil
 }
 
 // simpler are the lists next to acts that are simpler: one act less, or one act made plainer.

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/otasim/otasim/sim/check"
 )
@@ -98,6 +99,22 @@ func (c *Coverage) Missing() (out []string) {
 
 // StateNames lists the named states.
 func StateNames() []string { return slices.Clone(stateNames[:]) }
+
+// meddled notes what an act did to a message.
+func (c *Coverage) meddled(m *meddling) {
+	c[map[Kind]State{Drop: MessageLost, Dup: MessageTwice, Late: MessageLate}[m.kind]]++
+	stream := strings.HasPrefix(m.topic, "streams/")
+	switch {
+	case m.kind == Drop && m.final:
+		c[ReportLost]++
+	case m.kind == Drop && stream && m.up:
+		c[RequestLost]++
+	case m.kind == Dup && stream && !m.up:
+		c[BlockTwice]++
+	case m.kind == Dup && !m.up && (strings.HasSuffix(m.topic, "notify-next") || strings.HasSuffix(m.topic, "get/accepted")):
+		c[JobTwice]++
+	}
+}
 
 // records notes what the records are.
 func (c *Coverage) records(r *[2]check.Record, steady bool) {
