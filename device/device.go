@@ -119,6 +119,9 @@ func (d *Device) Thing() string { return d.thing }
 // Flash returns the device's flash.
 func (d *Device) Flash() *flashmodel.Flash { return d.flash }
 
+// Burn lets somebody with the board in hand and espefuse work on the eFuses.
+func (d *Device) Burn(change func(fuse *efuse.EFuse)) { change(&d.fuse) }
+
 // EFuse returns a copy of the device's eFuses.
 func (d *Device) EFuse() efuse.EFuse { return d.fuse }
 

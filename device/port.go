@@ -227,6 +227,7 @@ func (d *Device) SetPlatformState(_ *agent.File, s agent.ImageState) agent.PALSt
 		if s == agent.ImageAccepted {
 			r.running.Confirmed = true
 			d.log('I', "ota_pal", "image confirmed: otadata VALID")
+			d.revokeKeys()
 		} else {
 			d.log('W', "ota_pal", "image refused")
 		}

@@ -193,6 +193,9 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 		r.pal.SetState(agent.ImageAccepted)
 	}
 	d.log('I', "app", "%s version %s in %s", "firmware", r.running.Version, v.Part.Label)
+	if !r.running.Trial || r.behaviour.RevokeAtStart {
+		d.revokeKeys()
+	}
 	if !d.loadIdentity() {
 		d.log('E', "app", "no device identity in NVS")
 		return
@@ -207,6 +210,23 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 		return
 	}
 	r.timers[timerConnect] = d.flash.Clock() + d.model.WiFi
+}
+
+// revokeKeys is the application's part in the revocation of keys: those that its image says, wherever the chip has them.
+func (d *Device) revokeKeys() {
+	r := d.ram
+	for _, sum := range r.behaviour.Revokes {
+		for slot, have := range d.fuse.Digests() {
+			if !have.Set || have.Revoked || have.Sum != sum {
+				continue
+			}
+			if err := r.pal.Ops.RevokeKey(slot); err != otaops.OK {
+				d.log('E', "app", "key %d is not revoked: %s", slot, err)
+				continue
+			}
+			d.log('W', "app", "key %d is revoked", slot)
+		}
+	}
 }
 
 // log writes a line of the console.

@@ -465,7 +465,7 @@ func (o *operator) gate(thing, id string, executed bool, status jobs.Status) str
 		return "signature"
 	case strings.HasPrefix(reason, "aborted"):
 		return "download"
-	case hasAnyPrefix(reason, "rejected: 0x0000000f", "rejected: 0x00000010", "rejected: 0x22", "rejected: 0x23"):
+	case hasAnyPrefix(reason, "rejected: 0x0000000f", "rejected: 0x00000010", "rejected: 0x00000011", "rejected: 0x22", "rejected: 0x23"):
 		if executed {
 			return "version"
 		}

@@ -49,7 +49,8 @@ func TestAttackScenarios(t *testing.T) {
 // Attacks draw from the seed alone: the same history for any number of workers.
 func TestAttacksAreDeterministic(t *testing.T) {
 	for _, name := range []string{"T22b-rollback-by-flash-write", "T58-reports-in-other-names", "T59-client-id-takeover", "T43-blocks-changed-by-the-broker", "T43b-bytes-changed-on-the-path",
-		"T23-rollback-by-crashing-the-trial", "T09b-replay-through-the-broker", "T39-wrong-time", "T40b-signed-by-the-attacker"} {
+		"T23-rollback-by-crashing-the-trial", "T09b-replay-through-the-broker", "T39-wrong-time", "T40b-signed-by-the-attacker",
+		"T50-aggressive-revoke-abused"} {
 		t.Run(name, func(t *testing.T) {
 			sc := load(t, "attacks/"+name, scenario.Options{})
 			first := run(t, sc, Options{Workers: 1})

@@ -130,7 +130,7 @@ func newFleetAt(to live.Endpoint, cfg FleetOptions, identities []nvs.Identity) (
 		base.fleet.things[i].name = name
 	}
 	signer := identities[0].CodeSigner
-	catalogue, err := behaviours(base.fleet.images, signer)
+	catalogue, err := behaviours(base.fleet.images, base.fleet.boot, signer)
 	if err != nil {
 		return nil, err
 	}

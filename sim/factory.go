@@ -119,6 +119,14 @@ func (m *factory) line(t *thing) (*line, error) {
 		SecVerBits: c.Sdkconfig.SecVerBits, TableOffset: g.tableOffset, TableWithoutMD5: !c.Sdkconfig.PartitionTableMD5,
 		ImageOffset: target.BootloaderOffset, Image: image.VerifyOptions{Chip: target, Revision: 300}, Defects: m.defects}
 
+	if target != image.ESP32 {
+		l.fuse.Later()
+	}
+	if boot.SecureBootV2 = c.Sdkconfig.SecureBootV2; boot.SecureBootV2 {
+		if err := m.fleet.burnBootKeys(&l.fuse, c); err != nil {
+			return nil, fmt.Errorf("secure boot: %w", err)
+		}
+	}
 	var block []byte // behind the application
 	if c.Sdkconfig.SecureBootV1 || c.Sdkconfig.SignedApps {
 		key, err := secureboot.ParseKey(m.signer)
@@ -135,9 +143,14 @@ func (m *factory) line(t *thing) (*line, error) {
 
 	// The second-stage boot loader's own header tells the size of the flash; its
 	// code is device/bootloader.
-	first, err := image.Build(image.Spec{Project: "bootloader", Version: c.Bootloader, Size: 16 << 10, Chip: target, FlashSize: c.Flash.Size})
+	first, err := image.Build(image.Spec{Project: "bootloader", Version: c.Bootloader, Size: 16 << 10, Chip: target, FlashSize: c.Flash.Size, RAM: c.Sdkconfig.SecureBootV2})
 	if err != nil {
 		return nil, fmt.Errorf("boot loader: %w", err)
+	}
+	if boot.SecureBootV2 {
+		if first, err = m.fleet.signedBy(first, c.LoaderSign); err != nil {
+			return nil, fmt.Errorf("boot loader: %w", err)
+		}
 	}
 	table, err := g.table.Encode(c.Sdkconfig.PartitionTableMD5)
 	if err != nil {
@@ -214,7 +227,7 @@ func agentConfig(d *scenario.Device) agent.Config {
 }
 
 // behaviours is what the images of a scenario do once they run.
-func behaviours(images []firmwareImage, signer []byte) (*firmware.Catalogue, error) {
+func behaviours(images []firmwareImage, boot map[string]*secureboot.Key, signer []byte) (*firmware.Catalogue, error) {
 	var c firmware.Catalogue
 	for i := range images {
 		img := &images[i]
@@ -229,8 +242,16 @@ func behaviours(images []firmwareImage, signer []byte) (*firmware.Catalogue, err
 		case 0:
 			outcome = firmware.Pass
 		}
+		var revokes [][32]byte
+		for _, name := range img.Revokes {
+			sum, err := secureboot.KeyDigest(boot[name].Public)
+			if err != nil {
+				return nil, fmt.Errorf("firmware %s: %w", img.Version, err)
+			}
+			revokes = append(revokes, sum)
+		}
 		if err := c.Add(img.data, firmware.Behaviour{Version: img.Version, SelfTest: outcome, Share: share, Draw: img.draw, Duration: img.SelfTestDuration,
-			AllowDowngrade: img.AllowDowngrade, Signer: signer,
+			AllowDowngrade: img.AllowDowngrade, Signer: signer, Revokes: revokes, RevokeAtStart: img.RevokeAtStart,
 			NoWiFi: img.WrongWiFi, Telemetry: img.Telemetry}); err != nil {
 			return nil, fmt.Errorf("firmware %s: %w", img.Version, err)
 		}

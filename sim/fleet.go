@@ -12,6 +12,7 @@ import (
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/partition"
+	"github.com/otasim/otasim/flashmodel/secureboot"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/fault"
 	"github.com/otasim/otasim/sim/kernel"
@@ -31,6 +32,7 @@ type fleet struct {
 	files  []dataFile                   // of updates with bytes of their own
 	labels map[[sha256.Size]byte]string // of an image file, to its version label
 	links  map[network.Link]*network.Link
+	boot   map[string]*secureboot.Key // of secure boot V2
 }
 
 type group struct {
@@ -54,13 +56,17 @@ type thing struct {
 // firmwareImage is one row of firmware with its bytes.
 type firmwareImage struct {
 	*scenario.Firmware
-	data []byte
-	sum  [sha256.Size]byte
-	draw uint64 // by which devices draw whether its self-test goes wrong
+	data  []byte            // the file that is delivered
+	plain int               // length of the image in it, without a signature sector of secure boot V2
+	sum   [sha256.Size]byte // of that
+	draw  uint64            // by which devices draw whether its self-test goes wrong
 }
 
 func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 	f := &fleet{sc: sc, seed: seed, labels: map[[sha256.Size]byte]string{}, links: map[network.Link]*network.Link{}}
+	if err := f.bootKeys(); err != nil {
+		return nil, err
+	}
 	for i := range sc.Firmware {
 		img, err := f.firmware(&sc.Firmware[i])
 		if err != nil {
@@ -193,7 +199,13 @@ func (f *fleet) firmware(row *scenario.Firmware) (firmwareImage, error) {
 		return firmwareImage{}, fmt.Errorf("firmware %s: %w", row.Version, err)
 	}
 	draw := f.seed.Key("self-test/" + row.Version)
-	return firmwareImage{Firmware: row, data: data, sum: sha256.Sum256(data), draw: binary.LittleEndian.Uint64(draw[:])}, nil
+	plain, sum := len(data), sha256.Sum256(data)
+	if len(row.BootSign) > 0 {
+		if data, err = f.signedBy(data, row.BootSign); err != nil {
+			return firmwareImage{}, fmt.Errorf("firmware %s: %w", row.Version, err)
+		}
+	}
+	return firmwareImage{Firmware: row, data: data, plain: plain, sum: sum, draw: binary.LittleEndian.Uint64(draw[:])}, nil
 }
 
 func (f *fleet) imageOf(version string) *firmwareImage {

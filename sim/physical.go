@@ -7,7 +7,9 @@ import (
 
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/efuse"
 	"github.com/otasim/otasim/flashmodel/nvs"
+	"github.com/otasim/otasim/flashmodel/secureboot"
 	"github.com/otasim/otasim/sim/fault"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -94,6 +96,10 @@ func (sh *shard) tampered(a *actor, now time.Duration, index int) {
 		sh.rewriteOtadata(a, attack.Write == "select")
 	case "signer":
 		sh.replaceSigner(a)
+	case "sign":
+		sh.spoilSignature(a)
+	case "key":
+		sh.burnKey(a)
 	}
 	a.looked = true
 	if on {
@@ -132,6 +138,42 @@ func (sh *shard) rewriteOtadata(a *actor, choose bool) {
 	le.PutUint32(e[24:], 2)
 	le.PutUint32(e[28:], crc32.Update(0xffffffff, crc32.IEEETable, e[:4]))
 	_ = f.Load(at, e)
+}
+
+// spoilSignature flips a byte of the first signature on the boot loader, and back when it is done again. The block stays
+// well-formed: only its signature is bad.
+func (sh *shard) spoilSignature(a *actor) {
+	region, ok := sh.region(a, "bootloader")
+	b := make([]byte, region.Size)
+	if !ok || a.dev.Flash().Read(region.Offset, b) != nil {
+		return
+	}
+	for at := 0; at+secureboot.V2BlockSize <= len(b); at += secureboot.V2SectorSize {
+		blocks := secureboot.DecodeV2(b[at:])
+		if len(blocks) == 0 {
+			continue
+		}
+		block := blocks[0].Bytes()
+		from, _ := blocks[0].SignatureRange()
+		block[from] ^= 0xff
+		_ = a.dev.Flash().Load(region.Offset+uint32(at), secureboot.Reseal(block))
+		return
+	}
+}
+
+// burnKey puts the digest of the attacker's key of secure boot V2 into the first slot that takes it.
+func (sh *shard) burnKey(a *actor) {
+	sum, err := sh.w.fleet.digest(scenario.AttackerKey)
+	if err != nil {
+		return
+	}
+	a.dev.Burn(func(fuse *efuse.EFuse) {
+		for slot := range efuse.DigestSlots {
+			if fuse.BurnDigest(slot, sum) == efuse.OK {
+				return
+			}
+		}
+	})
 }
 
 // replaceSigner puts the attacker's certificate where the device keeps that of the code signer.

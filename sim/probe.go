@@ -15,6 +15,7 @@ import (
 	planted "github.com/otasim/otasim/device/defect"
 	"github.com/otasim/otasim/device/firmware"
 	"github.com/otasim/otasim/flashmodel"
+	"github.com/otasim/otasim/flashmodel/secureboot"
 	"github.com/otasim/otasim/sim/kernel"
 	"github.com/otasim/otasim/sim/report"
 	"github.com/otasim/otasim/sim/scenario"
@@ -112,12 +113,12 @@ func (k *kept) storeOf() *flashmodel.Store {
 	return k.store
 }
 
-func (k *kept) behaviours(images []firmwareImage, signer []byte) (*firmware.Catalogue, error) {
+func (k *kept) behaviours(images []firmwareImage, boot map[string]*secureboot.Key, signer []byte) (*firmware.Catalogue, error) {
 	if k == nil {
-		return behaviours(images, signer)
+		return behaviours(images, boot, signer)
 	}
 	if k.catalogue == nil || !bytes.Equal(k.signer, signer) {
-		c, err := behaviours(images, signer)
+		c, err := behaviours(images, boot, signer)
 		if err != nil {
 			return nil, err
 		}
@@ -170,10 +171,10 @@ func (b *Bench) Boards() []Board {
 	return out
 }
 
-// Images are the firmware rows of the scenario: label and bytes.
+// Images are the firmware rows of the scenario: label and bytes, without signatures of secure boot V2.
 func (b *Bench) Images() (labels []string, data [][]byte) {
 	for i := range b.kept.fleet.images {
-		labels, data = append(labels, b.kept.fleet.images[i].Version), append(data, b.kept.fleet.images[i].data)
+		labels, data = append(labels, b.kept.fleet.images[i].Version), append(data, b.kept.fleet.images[i].data[:b.kept.fleet.images[i].plain])
 	}
 	return labels, data
 }

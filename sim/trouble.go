@@ -326,6 +326,11 @@ func (sh *shard) feel(a *actor) {
 // region finds the partition that a media fault names.
 func (sh *shard) region(a *actor, label string) (fault.Region, bool) {
 	g := &sh.w.fleet.groups[a.group]
+	if label == "bootloader" {
+		c := sh.w.fleet.things[a.id].config
+		from := device.ModelOf(c.Target, c.Flash.Size).Chip.BootloaderOffset
+		return fault.Region{Offset: from, Size: g.tableOffset - from}, true
+	}
 	running := a.view.slot
 	if r, ok := a.dev.Running(); ok {
 		running = r.Slot.Label

@@ -15,6 +15,7 @@ type view struct {
 	powered    bool
 	bricked    bool
 	rolledBack bool
+	revoked    uint8  // SECURE_BOOT_KEY_REVOKE
 	slot       string // label of the running slot, "" if no app runs
 	version    string // label of the running image
 	state      string // ESP_OTA_IMG_... of the running slot's record
@@ -90,6 +91,7 @@ func (sh *shard) look(a *actor, now time.Duration) {
 	v := view{exists: true, powered: a.powered(), rolledBack: old.rolledBack}
 	fuse := a.dev.EFuse()
 	v.efuse = fuse.SecureVersion(sh.w.fleet.things[a.id].config.Sdkconfig.SecVerBits)
+	v.revoked = fuse.RevokedSlots()
 	var truth check.Truth
 	f.Observe(func() {
 		truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset)
@@ -153,7 +155,7 @@ func (w *world) reportDevice(a *actor) report.Device {
 	return report.Device{
 		Thing: a.name, Group: w.fleet.groups[a.group].name, Version: v.version,
 		Running: report.Running{Version: v.version, SecureVersion: int(v.secure), Slot: v.slot},
-		EFuse:   report.EFuse{SecureVersion: int(v.efuse)},
+		EFuse:   report.EFuse{SecureVersion: int(v.efuse), KeyRevoke: int(v.revoked)},
 		Files:   w.fleet.held(v.files), Partitions: w.partitions(a),
 		OTAState: v.state, Bricked: v.bricked, RolledBack: v.rolledBack, Powered: v.powered,
 	}

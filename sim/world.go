@@ -189,7 +189,7 @@ func (w *world) furnish() error {
 	if err != nil {
 		return err
 	}
-	catalogue, err := w.opt.kept.behaviours(w.fleet.images, w.side.op.signer)
+	catalogue, err := w.opt.kept.behaviours(w.fleet.images, w.fleet.boot, w.side.op.signer)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ func (b *boot) run() {
 		return
 	}
 	b.flash.Advance(b.cfg.StartTime)
+	if !b.rom() {
+		return
+	}
 	b.logStart(size)
 	if !b.loadTable(size) {
 		b.log('E', "boot", "load partition table error!")

@@ -128,6 +128,11 @@ type Config struct {
 	// (CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT); the bootloader does not.
 	SignedOnUpdate bool
 
+	// SecureBootV2: boot loader and application verify app images with the keys
+	// that the eFuses trust, and the ROM the boot loader; Image.Signature is
+	// not used then. CONFIG_SECURE_BOOT_V2_ENABLED.
+	SecureBootV2 bool
+
 	SkipValidate SkipMode // CONFIG_BOOTLOADER_SKIP_VALIDATE_...
 
 	FactoryResetPin bool     // CONFIG_BOOTLOADER_FACTORY_RESET: the pin is held long enough

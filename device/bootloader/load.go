@@ -94,7 +94,7 @@ func (b *boot) try(index int) bool {
 }
 
 func (b *boot) options() image.VerifyOptions {
-	opt := b.cfg.Image
+	opt := b.cfg.VerifyOptions(b.fuse)
 	opt.Mode, opt.Wake = image.BootLoad, b.reset == DeepSleep
 	if b.cfg.SkipValidate == SkipAlways || (b.cfg.SkipValidate == SkipOnPowerOn && b.reset == PowerOn) {
 		opt.Mode = image.BootLoadUnchecked

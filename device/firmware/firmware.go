@@ -57,7 +57,9 @@ type Behaviour struct {
 	AllowDowngrade bool          // built with otaconfigAllowDowngrade
 	NoWiFi         bool          // the password of the access point compiled in is wrong
 	Telemetry      Telemetry
-	Signer         []byte // PEM of the code-signing certificate compiled in, used when the device has none
+	Revokes        [][32]byte // digests of keys of secure boot V2 that the program revokes once its update is confirmed
+	RevokeAtStart  bool       // and not only then
+	Signer         []byte     // PEM of the code-signing certificate compiled in, used when the device has none
 }
 
 // Telemetry is what the program publishes about its work, on dt/THING/telemetry, while it is connected.

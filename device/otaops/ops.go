@@ -232,7 +232,7 @@ func checkWrite(p *partition.Record, at, n uint32) Err {
 // verify is esp_image_verify of a partition; Abort if the code hits its
 // assertion.
 func (o *Ops) verify(p *partition.Record) Err {
-	opt := o.cfg.Image
+	opt := o.cfg.VerifyOptions(o.fuse)
 	opt.Mode, opt.AntiRollback = image.AppVerify, o.antiRollback()
 	m, err := image.Verify(o.mem, p.Offset, p.Size, opt)
 	if o.cfg.ReadRate != 0 {

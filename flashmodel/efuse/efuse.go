@@ -36,10 +36,11 @@ const (
 // Words is the content of a block, low word first. The last word of System is unused.
 type Words [8]uint32
 
-// EFuse is the eFuses of one chip: a small value, compared and copied as one. The zero
-// value is a chip with nothing burnt, not even a MAC.
+// EFuse is the eFuses of one chip: a small value, copied as one. The zero value is an
+// ESP32 with nothing burnt, not even a MAC; Later gives it the key blocks of later chips.
 type EFuse struct {
-	fuse [blocks]Words // as burnt, that is, coded
+	fuse  [blocks]Words // as burnt, that is, coded
+	later *keyBlocks    // of chips after the ESP32; nil on the ESP32
 }
 
 // Scheme is the coding scheme of BLK1 to BLK3.
@@ -132,17 +133,25 @@ func (e *EFuse) Preset(f Field, value uint64) {
 	e.fuse[row.block] = code(schemeOf(e.fuse[System][6]), row.block, w)
 }
 
-// FlashEncryption reports whether flash encryption is on: FLASH_CRYPT_CNT has an odd
-// number of ones.
+// FlashEncryption reports whether flash encryption is on: FLASH_CRYPT_CNT (on later chips
+// SPI_BOOT_CRYPT_CNT) has an odd number of ones.
 func (e *EFuse) FlashEncryption() bool {
+	if e.later != nil {
+		return e.later.cryptCount%2 == 1 // 1 or 7: one or three ones
+	}
 	return bits.OnesCount64(e.Value(FlashCryptCount))%2 == 1
 }
 
 // SecureBootV1 reports whether ABS_DONE_0 is burnt.
 func (e *EFuse) SecureBootV1() bool { return e.Value(AbsDone0) == 1 }
 
-// SecureBootV2 reports whether ABS_DONE_1 is burnt.
-func (e *EFuse) SecureBootV2() bool { return e.Value(AbsDone1) == 1 }
+// SecureBootV2 reports whether ABS_DONE_1 is burnt, or SECURE_BOOT_EN on later chips.
+func (e *EFuse) SecureBootV2() bool {
+	if e.later != nil {
+		return e.later.secureBoot
+	}
+	return e.Value(AbsDone1) == 1
+}
 
 // Revision is the chip revision, 100 times major plus minor. syscon is the third
 // revision bit, which no eFuse holds: set from revision 3 on.

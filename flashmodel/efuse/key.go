@@ -64,7 +64,12 @@ func (u KeyUse) block() Block {
 
 // FlashKey is the flash encryption key as the hardware uses it, in the order of a key
 // file. Under 3/4 coding the 24 bytes grow to 32: bytes 8 to 15 come again at the end.
-func (e *EFuse) FlashKey() [32]byte { return e.key(FlashKeyBlock) }
+func (e *EFuse) FlashKey() [32]byte {
+	if e.later != nil {
+		return e.later.xtsKey()
+	}
+	return e.key(FlashKeyBlock)
+}
 
 // SecureBootV1Key is the key of secure boot V1 as the hardware uses it.
 func (e *EFuse) SecureBootV1Key() [32]byte { return e.key(SecureBootBlock) }

@@ -37,6 +37,7 @@ type Spec struct {
 	Date          string // at most 16 bytes, "" is "Jan  1 2024"
 	IDFVersion    string // at most 32 bytes, "" is "v5.5.5"
 	Seed          uint64
+	RAM           bool // one segment, in RAM: verifies at any address, as a second-stage boot loader does
 }
 
 func (s Spec) withDefaults() Spec {
@@ -174,6 +175,9 @@ func (s *Spec) layout() ([]Segment, error) {
 	// the checksum takes the last byte, the filler before it keeps the rest of
 	// the lengths multiples of four
 	room := s.Size - HashSize - HeaderSize - 4
+	if s.RAM {
+		return []Segment{{LoadAddr: m.iramBase(), Len: room - SegmentHeadSize, DataOffset: HeaderSize + SegmentHeadSize}}, nil
+	}
 	var lens [4]uint32 // DROM, IROM, DRAM, IRAM
 	if room < 4*SegmentHeadSize+DescriptorSize+64 {
 		lens[0] = room - SegmentHeadSize

@@ -255,6 +255,13 @@ func SignV2Block(content []byte, key *Key, salt io.Reader) (*V2Block, error) {
 	return b, nil
 }
 
+// Reseal returns the 1216 bytes of a block with the checksum that belongs to them.
+func Reseal(block []byte) []byte {
+	b := slices.Clone(block[:V2BlockSize])
+	binary.LittleEndian.PutUint32(b[offCRC:], crc32.ChecksumIEEE(b[:offCRC]))
+	return b
+}
+
 // numberLen is the length of one coordinate on a curve.
 func numberLen(curve byte) int {
 	switch curve {

@@ -269,6 +269,7 @@ type Running struct {
 // EFuse is the part of the eFuses that rules ask for.
 type EFuse struct {
 	SecureVersion int `expr:"secureVersion"`
+	KeyRevoke     int `expr:"keyRevoke"` // SECURE_BOOT_KEY_REVOKE0..2, a bit each
 }
 
 // Progress is a look at a run while it goes on.

@@ -173,7 +173,9 @@ func (b *builder) buildAttacks() {
 // capable refuses an attack whose actor lacks what it takes.
 func (b *builder) capable(f *file.Attack, a *Attack) {
 	lists := needs[a.Type]
-	if a.Signature == SignatureStolen {
+	fw := b.s.FirmwareByVersion(a.Firmware)
+	stolen := fw != nil && fw.Origin == OriginAttacker && slices.ContainsFunc(fw.BootSign, func(k string) bool { return k != AttackerKey })
+	if a.Signature == SignatureStolen || stolen {
 		lists = append(slices.Clone(lists), []string{"signing-key"})
 	}
 	for _, list := range lists {

@@ -120,6 +120,13 @@ func (b *builder) buildKeys() {
 		if (k.File == "") != (k.Certificate == "") && k.Certificate != "" {
 			b.fail(e.Value.Certificate.Node, "give the private key with file:", "a certificate without its key")
 		}
+		if k.Scheme == schemeBoot {
+			if k.Certificate != "" {
+				b.fail(e.Value.Certificate.Node, "", "keys of secure boot V2 have no certificate")
+			}
+			b.s.BootKeys = append(b.s.BootKeys, k)
+			continue
+		}
 		b.s.Keys = append(b.s.Keys, k)
 	}
 }
@@ -183,7 +190,7 @@ func (b *builder) buildFirmware() {
 		out := Firmware{
 			Version: v, Project: "otasim", Size: defaultImageSize, SecureVersion: uint32(f.SecureVersion.Value),
 			SelfTest: SelfTestPass, SelfTestShare: Million, SelfTestDuration: 2 * time.Second, AllowDowngrade: f.Otaconfig.AllowDowngrade.Value,
-			Sign: words(f.Sign), Target: f.Target.Value, Pos: pos(f.Place), Origin: OriginRelease,
+			Target: f.Target.Value, Pos: pos(f.Place), Origin: OriginRelease,
 		}
 		if f.Origin.Node != nil {
 			out.Origin = f.Origin.Value
@@ -223,11 +230,7 @@ func (b *builder) buildFirmware() {
 		if f.Image.Node != nil {
 			b.realImage(f, &out)
 		}
-		for _, k := range f.Sign {
-			if k.Node != nil && !slices.ContainsFunc(b.s.Keys, func(have Key) bool { return have.Name == k.Value }) {
-				b.unknown(k.Node, "key", k.Value, b.keyNames())
-			}
-		}
+		b.signatures(f, &out)
 		b.s.Firmware = append(b.s.Firmware, out)
 	}
 }

@@ -50,6 +50,9 @@ func inherit(v, d reflect.Value) {
 		if file.Generic(f.Type()) == "Map" {
 			inheritKeys(f, d.Field(i))
 		}
+		if f.Kind() == reflect.Slice && f.Len() == 0 {
+			f.Set(d.Field(i))
+		}
 		if f.Kind() != reflect.Struct {
 			continue
 		}
@@ -119,6 +122,7 @@ func (b *builder) device(f *file.Device, g *file.Group) Device {
 	}
 	d.CodeSigningOff = f.CodeSigning.Value == "off"
 	b.sdkconfig(&d, &f.Sdkconfig)
+	b.secureBootV2(&d, f)
 	d.Otaconfig = otaconfig(&f.Otaconfig)
 	d.Reconnect = device.Glue{Base: f.Reconnect.Base.Value, Max: f.Reconnect.Max.Value, Attempts: int(f.Reconnect.Attempts.Value), Never: f.Reconnect.Never.Value}
 	b.agentDefects(&d, f, g)
@@ -147,7 +151,7 @@ func (b *builder) sdkconfig(d *Device, f *file.Sdkconfig) {
 	c.AntiRollback = f.AntiRollback.Value
 	c.SecureBootV1, c.SignedApps = f.SecureBootV1.Value, f.SignedApps.Value
 	if (c.SecureBootV1 || c.SignedApps) && d.Target != "esp32" {
-		b.fail(f.SecureBootV1.Node, "secure boot V2 is not supported by this version", "secure boot V1 is of the esp32 only")
+		b.fail(f.SecureBootV1.Node, "CONFIG_SECURE_BOOT_V2_ENABLED", "secure boot V1 is of the esp32 only")
 		b.fail(f.SignedApps.Node, "", "apps signed for secure boot V1 are of the esp32 only")
 	}
 	if c.SecureBootV1 && c.SignedApps {
@@ -281,6 +285,7 @@ func (b *builder) deviceSlots(f *file.Device, g *file.Group, d *Device) {
 		return
 	}
 	b.fits(f.Firmware.Node, fw, table, d)
+	b.startsSigned(f, fw, d)
 	if d.Sdkconfig.AntiRollback && d.EFuseVersionSet && d.EFuseSecureVersion > fw.SecureVersion {
 		b.fail(f.EfuseSecureVersion.Node, "", "firmware %s has secure version %d: a device with eFuse version %d would not boot it", fw.Version, fw.SecureVersion, d.EFuseSecureVersion)
 	}
@@ -346,7 +351,7 @@ func (b *builder) fits(n *file.Node, fw *Firmware, table partition.Table, d *Dev
 			smallest = s
 		}
 	}
-	if uint64(fw.Size)+trailerSize <= uint64(smallest.Size) {
+	if fw.FileSize()+trailerSize <= uint64(smallest.Size) {
 		return
 	}
 	at := n
@@ -363,7 +368,7 @@ func (b *builder) fits(n *file.Node, fw *Firmware, table partition.Table, d *Dev
 	if d.Partitions == "partitions_two_ota.csv" {
 		help = "partitions_two_ota_large.csv has slots of 1700 KiB"
 	}
-	b.fail(at, help, "firmware %s has %d bytes and %d of trailer, slot %s of %s has %d", fw.Version, fw.Size, trailerSize, smallest.Label, filepath.Base(d.Partitions), smallest.Size)
+	b.fail(at, help, "firmware %s has %d bytes and %d of trailer, slot %s of %s has %d", fw.Version, fw.FileSize(), trailerSize, smallest.Label, filepath.Base(d.Partitions), smallest.Size)
 }
 
 // boards lists the models by name.

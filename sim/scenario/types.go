@@ -41,7 +41,8 @@ type Scenario struct {
 	Seed       uint64
 	Duration   time.Duration // limit of virtual time
 	Firmware   []Firmware
-	Keys       []Key
+	Keys       []Key // of the platform layer
+	BootKeys   []Key // of secure boot V2
 	Fleet      Fleet
 	Networks   []Network // those of the file in its order, then DefaultNetwork if a group uses it
 	Cloud      Cloud
@@ -94,6 +95,9 @@ type Firmware struct {
 	Telemetry        firmware.Telemetry
 	AllowDowngrade   bool     // otaconfigAllowDowngrade compiled into this image
 	Sign             []string // names of Keys; empty: the default OTA key made from the seed
+	BootSign         []string // names of BootKeys whose signatures follow the image, AttackerKey among them; empty: no signature sector
+	Revokes          []string // names of BootKeys
+	RevokeAtStart    bool     // not only once the update is confirmed
 	Origin           string   // OriginRelease or OriginAttacker
 	Target           string   // chip the image is built for: esp32, esp32s3, esp32c3; "" is the target of the groups that use it
 	Pos              Pos
@@ -105,10 +109,26 @@ const (
 	OriginAttacker = "attacker" // it is no release: no device may ever start it
 )
 
+// AttackerKey is the name of a key of secure boot V2 that is the attacker's own; DefaultBootKey of the one that a
+// scenario without such keys signs with.
+const (
+	AttackerKey    = "(attacker)"
+	DefaultBootKey = "(secure boot)"
+)
+
+// FileSize is the length of the file that is signed and delivered: with secure boot V2 the image is filled up to 4096
+// bytes, and a sector of signatures follows.
+func (f *Firmware) FileSize() uint64 {
+	if len(f.BootSign) == 0 {
+		return uint64(f.Size)
+	}
+	return (uint64(f.Size)+4095)/4096*4096 + 4096
+}
+
 // Key is a signing key, read from a file or made from the seed.
 type Key struct {
 	Name        string
-	Scheme      string // sig-sha256-ecdsa
+	Scheme      string // sig-sha256-ecdsa, secure-boot-v2-rsa3072
 	File        string // PEM private key; "" makes one from the seed
 	Certificate string // PEM certificate of File; "" makes one
 	Pos         Pos
@@ -139,6 +159,8 @@ type Device struct {
 	PartitionsFile     bool   // Partitions is a path
 	Bootloader         string // afr-2022, afr-2018, idf-5.5, idf-6.0
 	Sdkconfig          Sdkconfig
+	BootKeys           []string // secure boot V2: digests in the eFuses, in the order of the slots
+	LoaderSign         []string // secure boot V2: keys that sign the boot loader
 	Otaconfig          Otaconfig
 	Firmware           string          // version at t = 0
 	Network            string          // name in Networks
@@ -177,6 +199,9 @@ type Sdkconfig struct {
 	PartitionTableMD5    bool   // CONFIG_PARTITION_TABLE_MD5
 	SecureBootV1         bool   // CONFIG_SECURE_BOOT_V1_ENABLED
 	SignedApps           bool   // CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT
+	SecureBootV2         bool   // CONFIG_SECURE_BOOT_V2_ENABLED
+	AggressiveRevoke     bool   // CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE
+	UnusedDigestSlots    bool   // CONFIG_SECURE_BOOT_ALLOW_UNUSED_DIGEST_SLOTS
 }
 
 // Presence is one pattern of being awake, and the share of the devices that have it.

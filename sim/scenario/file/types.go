@@ -73,8 +73,12 @@ type Firmware struct {
 	Telemetry Telemetry `json:"telemetry"`
 	// Settings compiled into this image.
 	Otaconfig FirmwareOtaconfig `json:"otaconfig"`
-	// Names of the keys that sign the image; the OTA key made from the seed if absent.
+	// Names of the keys that sign the image: one for the platform layer, up to three of secure boot V2. If absent the OTA key made from the seed, and where devices have secure boot V2 its first key.
 	Sign []String `json:"sign"`
+	// Keys of secure boot V2 that this image revokes on its device (esp_ota_revoke_secure_boot_public_key).
+	Revokes []String `json:"revokes"`
+	// When it does so: confirmed (once its update is confirmed, and at each start after that; the default), or start (at once).
+	RevokeAt String `json:"revokeAt" jsonschema:"enum=confirmed,enum=start"`
 	// Who has built it: release, or attacker: no device may ever start it.
 	Origin String `json:"origin" jsonschema:"enum=release,enum=attacker"`
 	// Chip the image is built for.
@@ -101,8 +105,8 @@ type FirmwareOtaconfig struct {
 
 // Key is a signing key.
 type Key struct {
-	// What it signs with.
-	Scheme String `json:"scheme" jsonschema:"required,enum=sig-sha256-ecdsa,later=secure-boot-v1-ecdsa,later=secure-boot-v2-rsa3072,later=secure-boot-v2-ecdsa,later=sig-sha256-rsa"`
+	// What it signs with: sig-sha256-ecdsa (what the platform layer checks, and secure boot V1), or secure-boot-v2-rsa3072.
+	Scheme String `json:"scheme" jsonschema:"required,enum=sig-sha256-ecdsa,enum=secure-boot-v2-rsa3072,later=secure-boot-v1-ecdsa,later=secure-boot-v2-ecdsa,later=sig-sha256-rsa"`
 	// PEM file of the private key; made from the seed if absent.
 	File Path `json:"file"`
 	// PEM file of the code-signing certificate for the key; made if absent.
@@ -139,6 +143,8 @@ type Device struct {
 	Bootloader String `json:"bootloader" jsonschema:"enum=afr-2022,enum=afr-2018,enum=idf-5.5,enum=idf-6.0"`
 	// ESP-IDF settings.
 	Sdkconfig Sdkconfig `json:"sdkconfig"`
+	// Keys of secure boot V2.
+	SecureBoot SecureBoot `json:"secureBoot"`
 	// Settings of the OTA agent, without their otaconfig prefix.
 	Otaconfig Otaconfig `json:"otaconfig"`
 	// Version that runs at the start.
@@ -198,6 +204,14 @@ type Hours struct {
 	Timezones []Int `json:"timezones" jsonschema:"minimum=-12,maximum=14"`
 }
 
+// SecureBoot says which keys of secure boot V2 a device has.
+type SecureBoot struct {
+	// Keys whose digests the factory burns, in the order of the slots: one on the esp32, up to three on others. The first key of that scheme if absent.
+	Keys []String `json:"keys"`
+	// Keys that sign the boot loader; all of keys if absent.
+	BootloaderSign []String `json:"bootloaderSign"`
+}
+
 // Flash is the chip on the board.
 type Flash struct {
 	// Capacity; 4MB is 4 MiB.
@@ -222,8 +236,12 @@ type Sdkconfig struct {
 	TableMD5 Bool `json:"CONFIG_PARTITION_TABLE_MD5"`
 	// Secure boot, version 1: the bootloader starts only what the OTA key has signed.
 	SecureBootV1 Bool `json:"CONFIG_SECURE_BOOT_V1_ENABLED"`
-	// Secure boot, version 2.
-	SecureBootV2 Bool `json:"CONFIG_SECURE_BOOT_V2_ENABLED" later:"true"`
+	// Secure boot, version 2: the ROM starts only a boot loader, and that only an application, signed by a key whose digest is in the eFuses (RSA-3072; esp32 from revision 3 on, esp32s3, esp32c3).
+	SecureBootV2 Bool `json:"CONFIG_SECURE_BOOT_V2_ENABLED"`
+	// Secure boot V2: the ROM revokes each key whose signature on the boot loader is bad. Not on the esp32.
+	AggressiveRevoke Bool `json:"CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE"`
+	// Secure boot V2: digest slots without a key stay open. Otherwise the factory revokes them.
+	UnusedDigestSlots Bool `json:"CONFIG_SECURE_BOOT_ALLOW_UNUSED_DIGEST_SLOTS"`
 	// Signed apps without secure boot: the application checks an update in esp_ota_end, the bootloader checks nothing.
 	SignedApps Bool `json:"CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT"`
 	// Flash encryption.
@@ -724,10 +742,10 @@ type Attack struct {
 	Report String `json:"report" jsonschema:"enum=SUCCEEDED,enum=FAILED,enum=REJECTED"`
 	// group-poisoning: the group that the targets join.
 	Group String `json:"group"`
-	// flash-write: the partition by its label, or running, passive.
+	// flash-write: the partition by its label, or running, passive, bootloader.
 	Partition String `json:"partition"`
-	// flash-write: what is written: image (needs image), erase, flip (needs offset), select (otadata chooses the passive slot), forget (otadata is erased), signer (the certificate in NVS becomes the attacker's).
-	Write String `json:"write" jsonschema:"enum=image,enum=erase,enum=flip,enum=select,enum=forget,enum=signer"`
+	// flash-write: what is written: image (needs image), erase, flip (needs offset), select (otadata chooses the passive slot), forget (otadata is erased), signer (the certificate in NVS becomes the attacker's), sign (a byte of the first signature of secure boot V2 on the boot loader is flipped, and the checksum beside it made right), key (the digest of the attacker's key of secure boot V2 is burnt into the first open slot of the eFuses).
+	Write String `json:"write" jsonschema:"enum=image,enum=erase,enum=flip,enum=select,enum=forget,enum=signer,enum=sign,enum=key"`
 }
 
 // Actor is an attacker's capabilities: network, bucket, broker, operator, signing_key, device_credentials, flash, time, or an action such as s3:PutObject.
