@@ -121,6 +121,30 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
+// A client of which somebody knows that it pings is not listened for, until nobody
+// knows any more: then the last ping counts.
+func TestPingsOutOfHearing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.thing("t1")
+	k := w.connect("t1", func(p *protocol.Packet) { p.KeepAlive = 60 })
+	w.pass(time.Minute)
+	before := w.c.Stats(w.now)
+	w.c.Ping(w.now, k.id, true)
+	after := w.c.Stats(w.now)
+	require.Equal(t, []uint64{1, 1, 2, 2}, []uint64{after.MessagesIn - before.MessagesIn, after.MessagesOut - before.MessagesOut, after.BytesIn - before.BytesIn, after.BytesOut - before.BytesOut})
+	w.pass(24 * time.Hour)
+	require.Empty(t, k.closed)
+	last := w.now.Add(-20 * time.Second)
+	w.c.Unheard(k.id, last)
+	w.pass(70*time.Second - time.Millisecond)
+	require.Empty(t, k.closed)
+	w.pass(time.Millisecond)
+	require.Equal(t, "MQTT_KEEP_ALIVE_TIMEOUT", k.closed)
+	w.c.Unheard(k.id, last)
+	w.c.Ping(w.now, k.id, true)
+	require.Equal(t, after.MessagesIn, w.c.Stats(w.now).MessagesIn, "the connection is over")
+}
+
 func TestPersistentSession(t *testing.T) {
 	w := newWorld(t, nil)
 	w.thing("t1", "fleet")

@@ -214,6 +214,12 @@ func (c *Cloud) Receive(now time.Time, conn ConnID, f protocol.Frame) {
 	c.flush(now)
 }
 
+// Ping takes a PINGREQ and counts its answer, see Broker.Ping.
+func (c *Cloud) Ping(now time.Time, conn ConnID, more bool) { c.broker.Ping(now, conn, more) }
+
+// Unheard takes a word back that Ping was given, see Broker.Unheard.
+func (c *Cloud) Unheard(conn ConnID, seen time.Time) { c.broker.Unheard(conn, seen) }
+
 // Drop tells that a transport is gone without DISCONNECT.
 func (c *Cloud) Drop(now time.Time, conn ConnID) { c.broker.Drop(now, conn) }
 
@@ -232,11 +238,14 @@ func (c *Cloud) NextWake() (time.Time, bool) {
 }
 
 // Wake does everything that is due at now: rollouts, timeouts, keep-alives,
-// session expiry, signing, the steps of OTA updates, deletions.
-func (c *Cloud) Wake(now time.Time) {
+// session expiry, signing, the steps of OTA updates, deletions. It reports whether
+// there was anything but to look again after connections that have been heard.
+func (c *Cloud) Wake(now time.Time) bool {
 	c.bucket.SetTime(now)
-	c.agenda.Run(now.UnixNano())
+	before := c.broker.Looks()
+	n := c.agenda.Run(now.UnixNano())
 	c.flush(now)
+	return n > c.broker.Looks()-before
 }
 
 // flush publishes what the Jobs service has announced.

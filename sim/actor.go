@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -46,6 +47,9 @@ const (
 	msgStrikeBy                // an attack begins at the device: gen is its index
 	msgTamper                  // somebody has the device in hand: gen is the attack
 	msgHeal                    // and its defects of the flash end
+	msgPing                    // PINGREQ on an idle link; frame.Kind is not 0 if it takes the word along that more follow
+	msgPong                    // PINGRESP on an idle link
+	msgUnheard                 // the word is taken back; frame.Head is when the last ping arrives, 8 bytes
 	msgBreak                   // the network ends the connection gen; frame.Kind is 0 if the broker is not told
 )
 
@@ -58,6 +62,7 @@ type actor struct {
 	client  network.Client
 	http    *network.HTTP // nil until the device uses it
 	up      network.Direction
+	pings   pings
 	link    *network.Link
 	chain   trace.Chain
 	wake    time.Duration     // of the msgWake in the queue, 0: none
@@ -101,7 +106,7 @@ type shard struct {
 	out      []network.Output
 	posts    []network.Output
 	inboxes  [][]waiting // empty ones
-	tallies  []tally // by group
+	tallies  []tally     // by group
 	faults   []faultCount
 	record   *check.Ledger
 	resets   [4]int // by the argument of device.PointBoot
@@ -112,13 +117,16 @@ type shard struct {
 	awaited  time.Duration // the last message that a fault delays or repeats arrives then
 	stepping *actor        // whose hooks run
 
-	latencies []int // of answers to requests for blocks, in the bins of latencyBin; only with a report
+	latencies []int    // of answers to requests for blocks, in the bins of latencyBin; only with a report
+	pings     uint64   // that were no events and have reached the broker
+	orphans   []orphan // that may have
 }
 
 // device runs one event of a device.
 func (sh *shard) device(e *kernel.Event[msg]) {
 	a := &sh.w.devs[e.Dst]
 	now := time.Duration(e.At)
+	sh.count(a, now)
 	if e.Msg.kind == msgStrikeBy {
 		sh.attacked(a, now, int(e.Msg.gen))
 		sh.after(a, now)
@@ -136,29 +144,17 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 		if now != a.wake {
 			return // another one was set for an earlier time
 		}
-		a.wake = 0
-		if !a.powered() {
-			return
-		}
-		sh.out = sh.out[:0]
-		if a.trouble != nil && a.client.Dialing() {
-			sh.dial(a, now)
-		}
-		sh.out = a.client.Wake(now, &sh.roots, sh.out)
-		sh.flush(a)
-		if a.http != nil {
-			sh.serveHTTP(a, a.http.Wake(now, nil))
-		}
-		if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
-			sh.step(a, now, device.Event{Kind: device.Wake})
-		}
-	case msgFrame:
+		sh.woken(a, now)
+	case msgFrame, msgPong:
 		if len(a.inbox) > 0 {
 			a.inbox = append(a.inbox, waiting{e.Msg, now}) // behind those that wait for this very moment
 			return
 		}
 		sh.frame(a, now, now, &e.Msg)
 	case msgInbox:
+		if a.wake == now {
+			sh.woken(a, now) // timers come first, whenever they were set
+		}
 		a.drain = 0
 		for n := 0; ; n++ {
 			if n >= len(a.inbox) {
@@ -219,6 +215,28 @@ func (sh *shard) device(e *kernel.Event[msg]) {
 	sh.after(a, now)
 }
 
+// woken runs the timers of the MQTT client, the HTTP client and the device.
+func (sh *shard) woken(a *actor, now time.Duration) {
+	a.wake = 0
+	if !a.powered() {
+		return
+	}
+	sh.out = sh.out[:0]
+	if a.trouble != nil && a.client.Dialing() {
+		sh.dial(a, now)
+	}
+	if !sh.ping(a, now) {
+		sh.out = a.client.Wake(now, &sh.roots, sh.out)
+	}
+	sh.flush(a)
+	if a.http != nil {
+		sh.serveHTTP(a, a.http.Wake(now, nil))
+	}
+	if at, ok := a.dev.NextWake(); ok && at <= now && a.powered() {
+		sh.step(a, now, device.Event{Kind: device.Wake})
+	}
+}
+
 // later keeps an event for when the CPU is through with its flash command or digest.
 func (sh *shard) later(a *actor, now time.Duration, m msg) {
 	until := a.dev.BusyUntil()
@@ -228,7 +246,7 @@ func (sh *shard) later(a *actor, now time.Duration, m msg) {
 			return
 		}
 		a.wake = until
-	case msgFrame:
+	case msgFrame, msgPong:
 		if n := len(sh.inboxes); a.inbox == nil && n > 0 {
 			a.inbox, sh.inboxes = sh.inboxes[n-1], sh.inboxes[:n-1]
 		}
@@ -268,6 +286,14 @@ func (sh *shard) frame(a *actor, now, arrived time.Duration, m *msg) {
 		}
 		return
 	}
+	if m.kind == msgPong {
+		sh.pong(a, now, m.gen)
+		return
+	}
+	if m.frame.Kind == protocol.FrameClose && len(m.frame.Head) == 8 {
+		sh.closed(a, m.gen, time.Duration(binary.LittleEndian.Uint64(m.frame.Head)))
+		m.frame.Head = nil
+	}
 	// Its bytes are in the history of the sender, and cannot change on the way.
 	a.chain.Fold(uint64(now)<<8 | uint64(m.frame.Kind))
 	a.chain.Fold(uint64(m.frame.Len()))
@@ -297,8 +323,13 @@ func (sh *shard) after(a *actor, now time.Duration) {
 	if a.sess != nil && a.idle() {
 		sh.sessions.park(a)
 	}
+	sh.hush(a, now)
 	next, ok := a.dev.NextWake()
-	if at, alive := a.client.NextWake(); alive && (!ok || at < next) {
+	at, alive := a.client.NextWake()
+	if a.pings.quiet {
+		at, alive = a.pings.until, a.pings.until != fault.Never
+	}
+	if alive && (!ok || at < next) {
 		next, ok = at, true
 	}
 	if a.http != nil {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -36,6 +37,7 @@ type peer struct {
 	gen    uint32
 	before cloud.ConnID // the device's connection before this one
 	open   bool
+	end    time.Duration
 }
 
 // actor runs one event of the cloud.
@@ -48,7 +50,10 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 			return
 		}
 		c.wake = 0
-		c.cloud.Wake(at)
+		if did := c.cloud.Wake(at); !did && !c.op.due(now) {
+			c.sleep(sh, now)
+			return
+		}
 		c.chain.Fold(uint64(now) << 8)
 	case msgStrike:
 		c.chain.Fold(uint64(now)<<8 | 0x30)
@@ -56,6 +61,12 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 			sh.k.Send(sh.w.cloudID, next, e.Msg)
 		}
 		c.changed = true
+	case msgPing:
+		c.takePing(sh, now, at, e.Src, &e.Msg)
+		return
+	case msgUnheard:
+		c.listen(sh, now, e.Src, &e.Msg)
+		return
 	case msgFrame:
 		c.chain.Fold(uint64(now)<<8 | uint64(e.Msg.frame.Kind))
 		c.chain.Fold(uint64(e.Src)<<32 | uint64(e.Msg.gen))
@@ -64,7 +75,7 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 			c.https(sh, now, e.Src, e.Msg.gen, e.Msg.frame)
 			break
 		}
-		c.receive(at, e.Src, e.Msg.gen, e.Msg.frame)
+		c.receive(at, now, e.Src, e.Msg.gen, e.Msg.frame)
 	}
 	c.flush(sh, now)
 	c.changed = c.op.run(now) || c.changed
@@ -73,22 +84,18 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 }
 
 // receive hands a frame to the broker on the connection it belongs to.
-func (c *cloudside) receive(at time.Time, device int32, gen uint32, f protocol.Frame) {
+func (c *cloudside) receive(at time.Time, now time.Duration, device int32, gen uint32, f protocol.Frame) {
 	if f.Kind == protocol.FrameTLSClient {
 		id := cloud.ConnID(len(c.peers))
 		c.peers = append(c.peers, peer{device: device, gen: gen, before: c.conn[device], open: true})
 		c.conn[device] = id
 		c.cloud.Open(at, id)
 	}
-	// Almost always the latest; a RST that answers a late delivery comes on an older one.
-	id := c.conn[device]
-	for id != 0 && c.peers[id].gen != gen {
-		id = c.peers[id].before
-	}
+	id := c.connOf(device, gen)
 	switch {
 	case id == 0 || !c.peers[id].open:
 	case f.Kind == protocol.FrameClose:
-		c.peers[id].open = false
+		c.peers[id].open, c.peers[id].end = false, now
 		c.cloud.Drop(at, id)
 	default:
 		if len(c.op.taps) > 0 {
@@ -162,8 +169,9 @@ func (c *cloudside) flush(sh *shard, now time.Duration) {
 		}
 		if o.Close {
 			at := c.down[p.device].Send(l, l.Downlink, now, 0)
-			sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: protocol.Frame{Kind: protocol.FrameClose}})
-			p.open = false
+			when := binary.LittleEndian.AppendUint64(nil, uint64(now))
+			sh.k.Send(p.device, at, msg{kind: msgFrame, gen: p.gen, frame: protocol.Frame{Kind: protocol.FrameClose, Head: when}})
+			p.open, p.end = false, now
 		}
 	}
 }

@@ -99,12 +99,12 @@ func (d *detail) sample(w *world, now time.Duration) {
 	counts(s.Executions, w.side.op.executions(), n)
 	counts(s.Versions, fleet.OnVersion, n)
 	s.Powered, s.Bricked, s.RolledBack = append(s.Powered, fleet.Powered), append(s.Bricked, fleet.Bricked), append(s.RolledBack, fleet.RolledBack)
-	t := w.side.op.traffic()
+	t := w.side.op.traffic(now)
 	s.MessagesIn, s.MessagesOut = append(s.MessagesIn, t.MQTTMessagesIn), append(s.MessagesOut, t.MQTTMessagesOut)
 	s.BytesIn, s.BytesOut = append(s.BytesIn, t.MQTTBytesIn), append(s.BytesOut, t.MQTTBytesOut)
 	s.HTTPBytes = append(s.HTTPBytes, w.side.op.fetched.bytes.Load())
 	s.Connects, s.Throttled = append(s.Connects, t.Connects), append(s.Throttled, t.Throttled)
-	d.next = now + d.step
+	d.next += d.step
 }
 
 // thin drops every second sample.

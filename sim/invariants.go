@@ -262,7 +262,7 @@ func (w *world) judgeTraffic(end *check.Ledger) {
 	}
 	hours := uint64(w.now/time.Hour) + 1
 	limit := 4*tries*size + uint64(len(w.devs))*(64<<10)*hours
-	got := op.traffic().MQTTBytesOut
+	got := op.traffic(w.now).MQTTBytesOut
 	end.Check(check.RuleTraffic, got <= limit || len(w.sc.Attacks) > 0, "", w.now, func() string {
 		return fmt.Sprintf("%d bytes to the devices; %d downloads and %d device hours explain %d", got, tries, uint64(len(w.devs))*hours, limit)
 	})

@@ -59,6 +59,7 @@ type operator struct {
 	forgerCert []byte                       // PEM
 	ends       ends
 	fetched    fetched
+	pings      func(now time.Duration) uint64 // that reached the cloud and were answered without its knowing; nil: none
 }
 
 // devices is what an operator can do to devices by hand.

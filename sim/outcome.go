@@ -8,6 +8,7 @@ import (
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/cost"
+	"github.com/otasim/otasim/sim/network"
 	"github.com/otasim/otasim/sim/report"
 )
 
@@ -201,9 +202,14 @@ func (o *operator) compare(devices []report.Device, groups map[string]report.Fle
 	return mismatched
 }
 
-// traffic is what the cloud counted.
-func (o *operator) traffic() report.Traffic {
+// traffic is what the cloud counted until now.
+func (o *operator) traffic(now time.Duration) report.Traffic {
 	s := o.cloud.Stats(Epoch.Add(o.now))
+	if o.pings != nil {
+		n := o.pings(now)
+		s.MessagesIn, s.MessagesOut = s.MessagesIn+n, s.MessagesOut+n
+		s.BytesIn, s.BytesOut = s.BytesIn+n*network.PingBytes, s.BytesOut+n*network.PingBytes
+	}
 	return report.Traffic{MQTTMessagesIn: s.MessagesIn, MQTTMessagesOut: s.MessagesOut, MQTTBytesIn: s.BytesIn, MQTTBytesOut: s.BytesOut,
 		MeteredMessages: s.Metered, HTTPRequests: s.HTTPRequests + o.fetched.requests.Load(), HTTPBytes: s.HTTPBytes + o.fetched.bytes.Load(), Connects: s.Connects, Throttled: s.Throttled}
 }

@@ -60,8 +60,8 @@ type Probe interface {
 	// Lost is called when a device loses power, before its RAM is gone. It says for how
 	// long; 0 leaves that to whoever took the power away.
 	Lost(device int, d *device.Device, now time.Duration) (off time.Duration)
-	// Frame is asked about every frame that a device (up) or the cloud sends at now and
-	// that would arrive at at.
+	// Frame is asked about every frame, but for the pings of idle devices, that a device
+	// (up) or the cloud sends at now and that would arrive at at.
 	Frame(device int, up bool, now, at time.Duration, f *protocol.Frame) Fate
 	// Busy reports that there is more to come: the run does not end for being quiet.
 	Busy() bool

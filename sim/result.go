@@ -83,7 +83,7 @@ func (w *world) result() *report.Result {
 	w.recoveries()
 	op.observe()
 	w.env.Jobs = op.jobs()
-	w.asksFlash = true
+	w.asksFlash, w.asksTraffic = true, true
 	w.look(w.now)
 	w.env.Devices = make([]report.Device, 0, len(w.devs))
 	for i := range w.devs {

@@ -41,7 +41,9 @@ type Options struct {
 
 	kept   *kept // of earlier runs of the same scenario, nil: nothing
 	direct bool  // step devices without goroutines (tests)
-	noMemo bool  // compute every digest and signature anew (tests)
+	// everyPing makes each ping of idle devices an event (tests).
+	everyPing bool
+	noMemo    bool // compute every digest and signature anew (tests)
 	// parallel runs every epoch on all workers: the small fleets of tests have few epochs that pay for it.
 	parallel bool
 }

@@ -121,6 +121,12 @@ func (o *operator) next() (at time.Duration, ok bool) {
 	return at, ok
 }
 
+// due reports whether run must be called now.
+func (o *operator) due(now time.Duration) bool {
+	at, ok := o.next()
+	return ok && at <= now
+}
+
 // done reports whether nothing that is planned can still happen by itself.
 func (o *operator) done() bool {
 	if _, waiting := o.next(); waiting || slices.ContainsFunc(o.todo, func(t *task) bool { return t.due }) {

@@ -13,6 +13,7 @@ import (
 	"github.com/otasim/otasim/flashmodel/partition"
 	"github.com/otasim/otasim/sim/fault"
 	"github.com/otasim/otasim/sim/kernel"
+	"github.com/otasim/otasim/sim/network"
 	"github.com/otasim/otasim/sim/scenario"
 )
 
@@ -190,16 +191,26 @@ func (sh *shard) arm(a *actor) {
 func (sh *shard) troubled(a *actor, now time.Duration, e *kernel.Event[msg]) bool {
 	t := a.trouble
 	switch e.Msg.kind {
-	case msgFrame:
-		if t.messages && sh.message(a, now, &e.Msg) {
+	case msgFrame, msgPong:
+		if e.Msg.kind == msgFrame && t.messages && sh.message(a, now, &e.Msg) {
 			return true
 		}
-		at, ok := t.hop.Down(t.strikes, e.Msg.gen, now, e.Msg.frame.Len())
+		n := e.Msg.frame.Len()
+		switch {
+		case e.Msg.kind == msgPong:
+			n = network.PingBytes
+		case e.Msg.frame.Kind == protocol.FrameClose:
+			n = 0
+		}
+		at, ok := t.hop.Down(t.strikes, e.Msg.gen, now, n)
 		if ok && at <= now {
 			return false
 		}
 		if ok {
 			m := e.Msg
+			if m.kind == msgPong {
+				m.frame = network.Pong
+			}
 			m.kind = msgHeld
 			sh.k.Send(a.id, at, m)
 		}

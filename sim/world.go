@@ -44,16 +44,18 @@ type world struct {
 	lookahead time.Duration
 	side      cloudside
 
-	detail     *detail // nil: no report is wanted
-	judge      *check.Judge
-	asksFlash  bool // some rule is about flash, which must be added up over all devices
-	env        check.Env
-	changed    []changedDevice
-	pending    []whenFault
-	portal     []byte        // certificate chain of the captive portal
-	lastStrike time.Duration // when the last fault at a time strikes for the first time
-	stopped    stop
-	now        time.Duration // when the run ended
+	detail      *detail // nil: no report is wanted
+	judge       *check.Judge
+	asksFlash   bool // some rule is about flash, which must be added up over all devices
+	asksTraffic bool // the same
+	counts      bool // idle pings are counted, not made
+	env         check.Env
+	changed     []changedDevice
+	pending     []whenFault
+	portal      []byte        // certificate chain of the captive portal
+	lastStrike  time.Duration // when the last fault at a time strikes for the first time
+	stopped     stop
+	now         time.Duration // when the run ended
 
 	ctx      context.Context //nolint:containedctx // of the run; barrier has no other way to it
 	started  time.Time
@@ -146,7 +148,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	w.engine, w.cloudID, w.lookahead = w, int32(n), w.fleet.lookahead()
 	w.k = kernel.New(kernel.Config[msg]{
 		Actors: n + 1, Workers: opt.Workers, ShardOf: w.shardOf,
-		Lookahead: w.lookahead, Handle: w.handle, Barrier: w.barrier, Parallel: opt.parallel,
+		Lookahead: w.lookahead, Handle: w.handle, Before: w.before, Barrier: w.barrier, Parallel: opt.parallel,
 	})
 	for i, sh := range w.shards {
 		sh.k = w.k.Shard(i)
@@ -164,6 +166,9 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	}
 	if w.side.store, err = newStorefront(w.side.op.cloud, s3, &w.side.op.fetched); err != nil {
 		return nil, err
+	}
+	if w.counts = w.countsPings(); w.counts {
+		w.side.op.pings = w.counted
 	}
 	if err := w.furnish(); err != nil {
 		return nil, err
@@ -203,6 +208,7 @@ func (w *world) furnish() error {
 	for _, r := range w.sc.Rules() {
 		w.asksFlash = w.asksFlash || strings.Contains(r.Program.Source, "flash.")
 	}
+	w.asksTraffic = w.asks("traffic.")
 	return nil
 }
 
@@ -281,6 +287,9 @@ func (sh *shard) make(id int32, name string, nvs []byte) error {
 	}
 	a.id, a.dev, a.name, a.group, a.link = id, dev, name, t.group, t.link
 	a.up.Rand = w.seed.Stream("uplink/" + t.name)
+	if t.link.Jitter > 0 || t.link.Loss > 0 {
+		a.pings.stream = w.seed.Stream("pings/" + t.name)
+	}
 	if a.trouble != nil {
 		sh.arm(a)
 	}
@@ -401,17 +410,26 @@ func (w *world) run(ctx context.Context) (*report.Result, error) {
 	}
 	w.now = end
 	switch dry := w.k.Run(end); {
-	case dry:
+	case dry && !w.quietly():
 		w.stopped = stopQuiet
 	case w.stopped == stopNot:
 		w.stopped = why
 	}
+	w.before(w.now)
 	if w.opt.Trace != nil {
 		w.writeTrace()
 	}
 	w.shown = time.Time{}
 	w.show(time.Now(), w.now) //nolint:forbidigo // the last steps, to whoever looks on
 	return w.result(), nil
+}
+
+// before runs before an epoch that ends then: nothing has happened since the last one,
+// and nothing will before this one.
+func (w *world) before(end time.Duration) {
+	for w.detail != nil && w.detail.next < end {
+		w.detail.sample(w, w.detail.next/w.lookahead*w.lookahead)
+	}
 }
 
 // barrier runs between two epochs, when no actor does.
@@ -429,9 +447,7 @@ func (w *world) barrier(end time.Duration) bool {
 		changed, w.side.changed = true, false
 		w.env.Jobs = w.side.op.jobs()
 	}
-	if w.detail != nil && end >= w.detail.next {
-		w.detail.sample(w, end)
-	}
+	w.adopt(end)
 	if changed && (w.judge.Live() || len(w.pending) > 0 || w.side.op.conditional()) {
 		w.look(end)
 		abort = w.judge.After(&w.env) || abort
@@ -476,7 +492,9 @@ func (w *world) look(now time.Duration) {
 	if w.asksFlash {
 		w.env.Flash = w.flash()
 	}
-	w.env.Traffic = w.side.op.traffic()
+	if w.asksTraffic {
+		w.env.Traffic = w.side.op.traffic(now)
+	}
 	w.env.Updates = w.side.op.counted()
 }
 

@@ -68,13 +68,15 @@ func (a *Agenda) Next() (due int64, ok bool) {
 func (a *Agenda) Len() int { return len(a.heap) }
 
 // Run performs everything that is due at now, including what these actions
-// plan for now or earlier.
-func (a *Agenda) Run(now int64) {
+// plan for now or earlier, and says how many actions that were.
+func (a *Agenda) Run(now int64) (n int) {
 	for len(a.heap) > 0 && a.heap[0].due <= now {
 		e := a.heap[0]
 		a.Drop(e)
 		e.Run(now)
+		n++
 	}
+	return n
 }
 
 func (a *Agenda) less(i, j int) bool {

@@ -108,6 +108,7 @@ type Broker struct {
 	matches  []*subscription
 	sequence uint64 // of sessions
 	watchers int    // subscriptions that may hear lifecycle events
+	looks    int    // after connections that had been heard
 	numbers  rules.Numbering
 
 	connects, subscribes, inbound, outbound quota.Rate

@@ -29,6 +29,7 @@ type connection struct {
 	route     *streamRoute // latest stream request topic
 	alarm     agenda.Entry
 	will      *will
+	pings     bool // for sure, until Unheard says otherwise
 }
 
 type will struct {
@@ -205,15 +206,6 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	if present {
 		b.resume(now, s)
 	}
-}
-
-// watch ends a silent connection, or looks again when it would be silent.
-func (b *Broker) watch(now int64, c *connection) {
-	if due := c.seen + c.patience; due > now {
-		b.cfg.Agenda.Plan(&c.alarm, due)
-		return
-	}
-	b.end(now, c, rules.KeepAliveTimeout, true)
 }
 
 // park keeps a session for an absent client until it expires.

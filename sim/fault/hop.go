@@ -79,6 +79,19 @@ func (d *half) pass(strikes []*Strike, gen uint32, now, at time.Duration, n int,
 	return d.Keep(at), true
 }
 
+// Clear reports whether nothing is held back any more.
+func (h *Hop) Clear(now time.Duration) bool { return h.up.Last() <= now && h.down.Last() <= now }
+
+// Touch reports whether a strike in force holds back, loses or delays packets.
+func Touch(strikes []*Strike, now time.Duration) bool {
+	for _, s := range strikes {
+		if s.f.Type == scenario.FaultNetwork && (s.f.Link.Up || s.f.Link.Down || s.f.Effect == scenario.EffectDegrade) && s.On(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // Dial says what a new connection meets.
 type Dial int
 

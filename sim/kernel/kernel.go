@@ -2,10 +2,12 @@
 //
 // An actor is a number: a device, or the cloud. Its state is touched only while
 // one of its events runs, by the shard it belongs to. Shards run in parallel in
-// epochs [t, t+lookahead), t being the earliest event of all and lookahead the
-// smallest latency between two actors: what one actor sends another inside an
-// epoch can arrive only after it. The order (At, Src, Seq) does not mention
-// shards, so the result is the same for any number of workers.
+// epochs [n*lookahead, (n+1)*lookahead), lookahead being the smallest latency
+// between two actors: what one actor sends another inside an epoch can arrive only
+// after it. The order (At, Src, Seq) does not mention shards, so the result is the
+// same for any number of workers. Epochs begin where the clock says and not where
+// the first event is, so what happens between two of them happens at times that an
+// event without consequences cannot move; an epoch without events is left out.
 //
 // The kernel reads no clock, draws no randomness and iterates over no map.
 package kernel
@@ -24,7 +26,8 @@ type Config[M any] struct {
 	ShardOf   func(actor int32) int               // 0 .. Workers-1; nil: actor modulo Workers
 	Lookahead time.Duration                       // smallest latency between two actors, at least 1 ns
 	Handle    func(*Shard[M], *Event[M])          // runs one event; may only touch the state of e.Dst
-	Barrier   func(end time.Duration) (stop bool) // between epochs, alone; nil: never stop
+	Before    func(end time.Duration)             // before an epoch that ends then, alone; nil: nothing
+	Barrier   func(end time.Duration) (stop bool) // after an epoch, alone; nil: never stop
 	Parallel  bool                                // every epoch on all workers, short ones too; for tests, as it is slower
 }
 
@@ -163,7 +166,10 @@ func (k *Kernel[M]) Run(until time.Duration) (dry bool) {
 		if t >= until {
 			return false
 		}
-		k.end = min(int64(t)+int64(k.cfg.Lookahead), int64(until))
+		k.end = min((int64(t)/int64(k.cfg.Lookahead)+1)*int64(k.cfg.Lookahead), int64(until))
+		if k.cfg.Before != nil {
+			k.cfg.Before(time.Duration(k.end))
+		}
 		before := k.count()
 		if k.cfg.Workers == 1 || k.lastN < fewEvents && !k.cfg.Parallel {
 			for _, s := range k.shards {

@@ -261,8 +261,7 @@ func (c *Client) Receive(now, wall time.Duration, epoch time.Time, f protocol.Fr
 			return append(out, Output{At: now, Event: device.Event{Kind: device.Acked, ID: a.op, Err: why}})
 		}
 	case protocol.Pingresp:
-		c.pinging = false
-		c.due = c.lastSent + c.keepAlive
+		c.Pong()
 	}
 	return out
 }

@@ -50,29 +50,42 @@ type Direction struct {
 // Send returns when n bytes handed to TCP at now have arrived at the other end.
 func (d *Direction) Send(l *Link, bitsPerSecond uint64, now time.Duration, n int) time.Duration {
 	segments := (n + recordOverhead + segmentSize - 1) / segmentSize
-	start := max(now, d.free)
-	if bitsPerSecond > 0 {
-		wire := uint64(n + recordOverhead + segments*segmentOverhead)
-		hi, lo := bits.Mul64(wire*8, uint64(time.Second))
-		q, _ := bits.Div64(hi, lo, bitsPerSecond)
-		start += time.Duration(q)
-	}
+	start := max(now, d.free) + onWire(bitsPerSecond, n, segments)
 	d.free = start
+	d.last = max(d.last, start+l.delay(&d.Rand, segments))
+	return d.last
+}
+
+// onWire is how long the sender's interface is busy with n bytes.
+func onWire(bitsPerSecond uint64, n, segments int) time.Duration {
+	if bitsPerSecond == 0 {
+		return 0
+	}
+	wire := uint64(n + recordOverhead + segments*segmentOverhead)
+	hi, lo := bits.Mul64(wire*8, uint64(time.Second))
+	q, _ := bits.Div64(hi, lo, bitsPerSecond)
+	return time.Duration(q)
+}
+
+// delay draws what latency, jitter and loss make of some segments.
+func (l *Link) delay(r *kernel.Rand, segments int) time.Duration {
 	delay := l.Latency
 	if l.Jitter > 0 {
-		delay += time.Duration(d.Rand.Below(uint64(2*l.Jitter)+1)) - l.Jitter
+		delay += time.Duration(r.Below(uint64(2*l.Jitter)+1)) - l.Jitter
 	}
 	delay = max(delay, MinDelay)
 	if l.Loss > 0 {
 		for range segments {
-			for rto := retransmit; rto <= 64*retransmit && d.Rand.Below(1_000_000) < l.Loss; rto *= 2 {
+			for rto := retransmit; rto <= 64*retransmit && r.Below(1_000_000) < l.Loss; rto *= 2 {
 				delay += rto + 2*l.Latency
 			}
 		}
 	}
-	d.last = max(d.last, start+delay)
-	return d.last
+	return delay
 }
+
+// Last is the latest arrival so far.
+func (d *Direction) Last() time.Duration { return d.last }
 
 // Keep is at, or the latest arrival so far: what is sent arrives in order.
 func (d *Direction) Keep(at time.Duration) time.Duration {
