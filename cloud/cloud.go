@@ -259,7 +259,11 @@ func (c *Cloud) flush(now time.Time) {
 }
 
 // Inject publishes a message on any topic, as somebody can who has the broker in hand.
-func (c *Cloud) Inject(now time.Time, topic string, payload []byte) { c.send(now, topic, payload) }
+func (c *Cloud) Inject(now time.Time, topic string, payload []byte) (heard bool) {
+	heard = c.cfg.External || c.broker.Listening(topic)
+	c.send(now, topic, payload)
+	return heard
+}
 
 // send publishes a message of the cloud to its subscribers.
 func (c *Cloud) send(now time.Time, topic string, payload []byte) {

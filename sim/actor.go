@@ -114,6 +114,7 @@ type shard struct {
 	dirty    bool // a view changed since the last barrier
 	active   int  // devices with something in hand, or without power for a while
 	lines    []traceLine
+	fired    map[int]bool  // attacks that have done something to a device
 	awaited  time.Duration // the last message that a fault delays or repeats arrives then
 	stepping *actor        // whose hooks run
 

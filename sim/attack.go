@@ -16,6 +16,7 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/protocol"
+	"github.com/otasim/otasim/cloud/signer"
 	"github.com/otasim/otasim/cloud/streams"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/sim/fault"
@@ -27,31 +28,76 @@ import (
 // aftermath is how long a run goes on at least after an attack that no job waits for.
 const aftermath = 10 * time.Minute
 
-// attack carries out one attack of the scenario, with no more than its actor holds.
+// attack carries out one attack of the scenario, with no more than its actor holds. An
+// attack on an update waits until there is what it takes.
 func (o *operator) attack(now time.Duration, index int, a *scenario.Attack) error {
+	if err := o.launch(now, index, a); err != nil {
+		return err
+	}
 	o.world.linger(now + aftermath)
+	return nil
+}
+
+// fire notes that an attack was carried out, whatever comes of it. Taps fire with their
+// first message, and what happens at a device when it does.
+func (o *operator) fire(index int) {
+	if o.fired == nil {
+		o.fired = map[int]bool{}
+	}
+	o.fired[index] = true
+}
+
+// fires is fire, unless the attack failed.
+func (o *operator) fires(index int, err error) error {
+	if err == nil {
+		o.fire(index)
+	}
+	return err
+}
+
+// offered reports whether an update has its job; the error wraps notYet if it may still come.
+func (o *operator) offered(update string) error {
+	switch r := o.rollout(update); {
+	case r == nil:
+		return fmt.Errorf("update %s: %w", update, notYet)
+	case r.failed || r.deleted:
+		return fmt.Errorf("update %s is gone", update)
+	case r.status == "":
+		return fmt.Errorf("job of update %s: %w", update, notYet)
+	}
+	return nil
+}
+
+func (o *operator) launch(now time.Duration, index int, a *scenario.Attack) error {
+	switch a.Type {
+	case scenario.AttackBucketVersion, scenario.AttackStreamSubstitution, scenario.AttackReplayDocument, scenario.AttackEditDocument, scenario.AttackJobSpam,
+		scenario.AttackInjectDocument, scenario.AttackCancelJob, scenario.AttackDeleteJob, scenario.AttackCrossThing:
+		if err := o.offered(a.Update); err != nil {
+			return err
+		}
+	}
 	switch a.Type {
 	case scenario.AttackDowngradeReplay:
 		// s3:PutObject and iot:CreateOTAUpdate: the old image and the signature that
 		// was made when it was released are offered again, by a job like any other.
-		return o.createUpdate(now, ota.CreateRequest{OTAUpdateID: attackID(a), Targets: o.attackTargets(index)}, a.Firmware, index, nil)
+		return o.fires(index, o.createUpdate(now, ota.CreateRequest{OTAUpdateID: attackID(a), Targets: o.attackTargets(index)}, a.Firmware, index, nil))
 	case scenario.AttackMaliciousUpdate:
-		return o.maliciousUpdate(now, index, a)
+		return o.fires(index, o.maliciousUpdate(now, index, a))
 	case scenario.AttackTamperImage, scenario.AttackReplaceImage:
-		return o.tamper(index, a)
+		return o.fires(index, o.tamper(index, a))
 	case scenario.AttackBucketVersion, scenario.AttackStreamSubstitution:
-		return o.substitute(now, index, a)
+		return o.fires(index, o.substitute(now, index, a))
 	case scenario.AttackReplayDocument, scenario.AttackEditDocument:
-		return o.offerDocument(now, index, a, ota.JobID(attackID(a)))
+		return o.fires(index, o.offerDocument(now, index, a, ota.JobID(attackID(a))))
 	case scenario.AttackJobSpam:
 		for n := range a.Count {
 			o.task(scenario.Trigger{HasAt: true, At: now + time.Duration(n)*a.Every}, "attack "+a.Name, func(now time.Duration) error {
-				return o.offerDocument(now, index, a, fmt.Sprintf("%s_%d", ota.JobID(attackID(a)), n))
+				return o.fires(index, o.offerDocument(now, index, a, fmt.Sprintf("%s_%d", ota.JobID(attackID(a)), n)))
 			})
 		}
 		return nil
 	case scenario.AttackInjectDocument:
-		return o.injectDocument(now, index, a)
+		return o.fires(index, o.injectDocument(now, index, a))
 	case scenario.AttackForgeBlocks, scenario.AttackManInTheMiddle:
 		o.tap(now, index, a)
 		return nil
@@ -68,22 +114,22 @@ func (o *operator) attack(now time.Duration, index int, a *scenario.Attack) erro
 	case scenario.AttackCancelJob:
 		o.spoil(index, a)
 		_, err := o.cloud.CancelJob(Epoch.Add(now), ota.JobID(a.Update), jobs.CancelJobRequest{Force: a.Force})
-		return err
+		return o.fires(index, err)
 	case scenario.AttackDeleteJob:
 		o.spoil(index, a)
-		return o.cloud.DeleteJob(Epoch.Add(now), ota.JobID(a.Update), a.Force)
+		return o.fires(index, o.cloud.DeleteJob(Epoch.Add(now), ota.JobID(a.Update), a.Force))
 	case scenario.AttackCrossThing:
-		return o.crossThing(now, index, a)
+		return o.fires(index, o.crossThing(now, index, a))
 	case scenario.AttackTakeover:
 		for n := range a.Count {
-			o.task(scenario.Trigger{HasAt: true, At: now + time.Duration(n)*a.Every}, "attack "+a.Name, func(now time.Duration) error { return o.takeOver(now, index, a) })
+			o.task(scenario.Trigger{HasAt: true, At: now + time.Duration(n)*a.Every}, "attack "+a.Name, func(now time.Duration) error { return o.fires(index, o.takeOver(now, index, a)) })
 		}
 		return nil
 	case scenario.AttackGroupPoisoning:
-		return each(o.victimNames(index), func(thing string) error {
+		return o.fires(index, each(o.victimNames(index), func(thing string) error {
 			o.reach(index, thing, now)
 			return o.cloud.AddThingToThingGroup(Epoch.Add(now), thing, a.Group)
-		})
+		}))
 	case scenario.AttackFlashWrite:
 		for _, v := range o.victims(index) {
 			o.reach(index, o.names[v], now)
@@ -217,9 +263,15 @@ func (o *operator) tamper(index int, a *scenario.Attack) error {
 
 // rewriteSigned changes the signed object of an update in the bucket.
 func (o *operator) rewriteSigned(update string, change func(signed map[string]json.RawMessage) error) error {
+	if r := o.rollout(update); r != nil && (r.status != "" || r.failed || r.deleted) {
+		return fmt.Errorf("too late: the OTA service has unpacked the signed object of %s, and its stream delivers that version", update)
+	}
 	job, err := o.cloud.DescribeSigningJob(o.signed[update])
 	if err != nil {
-		return err
+		return fmt.Errorf("signing job of %s: %w", update, notYet)
+	}
+	if job.Status == signer.InProgress {
+		return fmt.Errorf("signing job of %s is %s: %w", update, job.Status, notYet)
 	}
 	at := job.SignedObject
 	object, err := o.getObject(at.BucketName, at.Key)
@@ -331,12 +383,17 @@ func (o *operator) injectDocument(now time.Duration, index int, a *scenario.Atta
 	if err != nil {
 		return err
 	}
-	at := Epoch.Add(now)
+	at, heard := Epoch.Add(now), false
 	for _, thing := range o.victimNames(index) {
-		o.reach(index, thing, now)
 		payload := fmt.Sprintf(`{"timestamp":%d,"execution":{"jobId":%q,"status":"QUEUED","queuedAt":%d,"lastUpdatedAt":%d,"versionNumber":1,"executionNumber":1,"jobDocument":%s}}`,
 			at.Unix(), ota.JobID(attackID(a)), at.Unix(), at.Unix(), doc)
-		o.cloud.Inject(at, protocol.JobsNotifyNext(thing), []byte(payload))
+		if o.cloud.Inject(at, protocol.JobsNotifyNext(thing), []byte(payload)) {
+			o.reach(index, thing, now)
+			heard = true
+		}
+	}
+	if !heard {
+		return fmt.Errorf("no target listens: %w", notYet)
 	}
 	return nil
 }
@@ -389,7 +446,7 @@ func (o *operator) attackCounts(devices []report.Device, ran ranSince) map[strin
 		state[devices[i].Thing] = &devices[i]
 	}
 	for i := range o.sc.Attacks {
-		out[o.sc.Attacks[i].Name] = report.Attack{Name: o.sc.Attacks[i].Name, Threat: o.sc.Attacks[i].Threat, StoppedAt: map[string]int{}}
+		out[o.sc.Attacks[i].Name] = report.Attack{Name: o.sc.Attacks[i].Name, Threat: o.sc.Attacks[i].Threat, Fired: o.fired[i], StoppedAt: map[string]int{}}
 	}
 	for index, things := range o.sc.Attacks {
 		if len(o.struck[index]) > 0 {

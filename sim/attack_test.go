@@ -66,3 +66,76 @@ func TestAttacksAreDeterministic(t *testing.T) {
 		})
 	}
 }
+
+// attacked runs an update of three devices with one attack.
+func attacked(t *testing.T, attack string, sets ...string) *report.Result {
+	t.Helper()
+	sets = append([]string{"attacks=[" + attack + "]", "assertions=[{name: nobody is bricked, always: fleet.bricked == 0}]", "variants=[]", "fleet.groups.field.count=3"}, sets...)
+	return run(t, load(t, "attacks/T40-arbitrary-software", scenario.Options{Sets: sets}), Options{Workers: 1})
+}
+
+// everyAttack is one attack of each type that can be carried out on T40's fleet, without a time.
+var everyAttack = map[string]string{
+	scenario.AttackDowngradeReplay:    "actor: {holds: [operator]}, image: 1.0.0",
+	scenario.AttackMaliciousUpdate:    "actor: {holds: [operator]}, image: 6.6.6, signature: attacker",
+	scenario.AttackTamperImage:        "actor: {holds: [bucket]}, update: fw, offset: 100",
+	scenario.AttackReplaceImage:       "actor: {holds: [bucket]}, update: fw, image: 6.6.6, signature: original",
+	scenario.AttackBucketVersion:      "actor: {holds: [bucket]}, update: fw, image: 6.6.6",
+	scenario.AttackStreamSubstitution: "actor: {holds: [operator]}, update: fw, image: 6.6.6",
+	scenario.AttackReplayDocument:     "actor: {holds: [operator]}, update: fw",
+	scenario.AttackEditDocument:       "actor: {holds: [operator]}, update: fw, edit: {filesize: 12}",
+	scenario.AttackInjectDocument:     "actor: {holds: [broker]}, update: fw",
+	scenario.AttackForgeBlocks:        "actor: {holds: [broker]}, forge: flip, for: 10m",
+	scenario.AttackManInTheMiddle:     "actor: {holds: [network]}, for: 2m",
+	scenario.AttackSuppress:           "actor: {holds: [broker]}, traffic: notify, for: 2m",
+	scenario.AttackSlow:               "actor: {holds: [network]}, rate: 64kbps, for: 2m",
+	scenario.AttackBlockConfirmation:  "actor: {holds: [network]}, for: 2m",
+	scenario.AttackWrongTime:          "actor: {holds: [time]}, ahead: 1h, for: 2m",
+	scenario.AttackCancelJob:          "actor: {holds: [operator]}, update: fw, force: true",
+	scenario.AttackDeleteJob:          "actor: {holds: [operator]}, update: fw, force: true",
+	scenario.AttackJobSpam:            "actor: {holds: [operator]}, update: fw, count: 3, every: 1s",
+	scenario.AttackCrossThing:         "actor: {holds: [device_credentials]}, update: fw, report: SUCCEEDED",
+	scenario.AttackTakeover:           "actor: {holds: [device_credentials]}, count: 2, every: 5s",
+	scenario.AttackGroupPoisoning:     "actor: {holds: [operator]}, group: field",
+	scenario.AttackFlashWrite:         "actor: {holds: [flash]}, write: flip, offset: 100",
+}
+
+// An attack of any type fires when it can: those on an update that does not exist yet wait for it. One that never fired
+// fails the run, of whatever type it is; in a scaled fleet it is a note.
+func TestAnAttackFiresOrFailsTheRun(t *testing.T) {
+	for _, kind := range scenario.AttackTypes() {
+		settings := everyAttack[kind]
+		require.NotEmpty(t, settings, "no example of %s", kind)
+		for _, at := range []string{"1s", "60100ms"} { // before the update, and while it is created
+			res := attacked(t, "{name: a, type: "+kind+", "+settings+", at: "+at+"}")
+			require.True(t, res.Attacks[0].Fired, "%s at %s: %v", kind, at, res.Notes)
+			require.NotContains(t, strings.Join(res.Notes, "\n"), "never fired", "%s at %s", kind, at)
+		}
+		never := "{name: a, type: " + kind + ", " + settings + ", when: fleet.bricked > 0}"
+		res := attacked(t, never)
+		require.False(t, res.Attacks[0].Fired, kind)
+		require.Equal(t, report.VerdictAssertion, res.Verdict, "%s: %v", kind, res.Notes)
+		require.Contains(t, strings.Join(res.Notes, "\n"), `attack "a" never fired`, kind)
+	}
+	for _, at := range []string{"1ms", "60100ms", "60900ms"} { // not yet signed; being created
+		res := attacked(t, "{name: a, type: replace-image, "+everyAttack[scenario.AttackReplaceImage]+", at: "+at+"}", "fleet.defaults.codeSigning=off")
+		require.Equal(t, 3, res.Attacks[0].Executed, "at %s: %v", at, res.Notes)
+	}
+	for _, late := range []string{
+		"{name: a, type: replace-image, " + everyAttack[scenario.AttackReplaceImage] + ", at: 10m}", // unpacked
+		"{name: a, type: cancel-job, " + everyAttack[scenario.AttackCancelJob] + ", at: 30m}",       // COMPLETED
+		"{name: a, type: forge-blocks, " + everyAttack[scenario.AttackForgeBlocks] + ", at: 30m}",   // nothing to forge
+		"{name: a, type: block-confirmation, " + everyAttack[scenario.AttackBlockConfirmation] + ", at: 30m}",
+		"{name: a, type: suppress, actor: {holds: [broker]}, traffic: reports, for: 1s, at: 1s}",
+		"{name: a, type: flash-write, actor: {holds: [flash]}, write: erase, partition: storage}",
+		"{name: a, type: tamper-image, actor: {holds: [bucket]}, update: none, offset: 1}", // waits for ever
+	} {
+		sets := []string{"updates=[{otaUpdateId: fw, at: 1m, firmware: 1.1.0, targets: [field]}, {otaUpdateId: none, at: 1m, targets: [field], file: {size: 4KiB, fileType: 2}}]"}
+		res := attacked(t, late, sets...)
+		require.Equal(t, report.VerdictAssertion, res.Verdict, "%s: %v", late, res.Notes)
+		require.Contains(t, strings.Join(res.Notes, "\n"), `attack "a" never fired`, late)
+	}
+	res := run(t, load(t, "attacks/T40-arbitrary-software", scenario.Options{Devices: 2, Sets: []string{"variants=[]", "assertions=[{name: nobody is bricked, always: fleet.bricked == 0}]",
+		"attacks=[{name: a, type: slow, actor: {holds: [network]}, rate: 64kbps, when: fleet.bricked > 0}]"}}), Options{Workers: 1})
+	require.Equal(t, report.VerdictPass, res.Verdict, "%v", res.Notes)
+}

@@ -52,6 +52,7 @@ type operator struct {
 	told       int // steps that progress has shown
 	tampered   []tampered
 	struck     map[int]map[string]time.Duration // by attack: the things it has got to, and when
+	fired      map[int]bool                     // attacks that were carried out
 	taps       []*tap
 	through    map[int]int                  // by attack: messages that were accepted
 	private    map[string]*ecdsa.PrivateKey // signing keys by name

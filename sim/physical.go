@@ -58,7 +58,7 @@ func (sh *shard) attacked(a *actor, now time.Duration, index int) {
 	if f.At != nil {
 		left = -1
 	}
-	t.strikes = append(t.strikes, fault.NewStrike(w.seed, breakFault, f, a.name, left))
+	t.strikes = append(t.strikes, fault.NewStrike(w.seed, strikeOf(index), f, a.name, left))
 	if f.At == nil {
 		sh.begin(a, now, len(t.strikes)-1)
 	}
@@ -77,7 +77,8 @@ func (sh *shard) tampered(a *actor, now time.Duration, index int) {
 	region, ok := sh.region(a, attack.Partition)
 	switch attack.Write {
 	case "image":
-		if img := w.fleet.imageOf(attack.Firmware); ok && img != nil {
+		img := w.fleet.imageOf(attack.Firmware)
+		if ok = ok && img != nil; ok {
 			_ = f.Load(region.Offset, blank(region.Size)) // a programmer cannot fail
 			_ = f.Load(region.Offset, img.data)
 			_ = f.Load(region.Offset+uint32(len(img.data)), w.side.op.trailer(img, attack.Signature))
@@ -88,23 +89,35 @@ func (sh *shard) tampered(a *actor, now time.Duration, index int) {
 		}
 	case "flip":
 		var b [1]byte
-		if ok && f.Read(region.Offset+attack.Offset, b[:]) == nil {
+		if ok = ok && f.Read(region.Offset+attack.Offset, b[:]) == nil; ok {
 			b[0] ^= attack.Xor
 			_ = f.Load(region.Offset+attack.Offset, b[:])
 		}
 	case "select", "forget":
+		ok = true
 		sh.rewriteOtadata(a, attack.Write == "select")
 	case "signer":
-		sh.replaceSigner(a)
+		ok = sh.replaceSigner(a)
 	case "sign":
-		sh.spoilSignature(a)
+		ok = sh.spoilSignature(a)
 	case "key":
-		sh.burnKey(a)
+		ok = sh.burnKey(a)
+	}
+	if ok {
+		sh.fire(index)
 	}
 	a.looked = true
 	if on {
 		sh.step(a, now, device.Event{Kind: device.PowerOn})
 	}
+}
+
+// fire notes that an attack has done something to a device.
+func (sh *shard) fire(attack int) {
+	if sh.fired == nil {
+		sh.fired = map[int]bool{}
+	}
+	sh.fired[attack] = true
 }
 
 func blank(n uint32) []byte {
@@ -142,11 +155,11 @@ func (sh *shard) rewriteOtadata(a *actor, choose bool) {
 
 // spoilSignature flips a byte of the first signature on the boot loader, and back when it is done again. The block stays
 // well-formed: only its signature is bad.
-func (sh *shard) spoilSignature(a *actor) {
+func (sh *shard) spoilSignature(a *actor) (done bool) {
 	region, ok := sh.region(a, "bootloader")
 	b := make([]byte, region.Size)
 	if !ok || a.dev.Flash().Read(region.Offset, b) != nil {
-		return
+		return false
 	}
 	for at := 0; at+secureboot.V2BlockSize <= len(b); at += secureboot.V2SectorSize {
 		blocks := secureboot.DecodeV2(b[at:])
@@ -157,15 +170,17 @@ func (sh *shard) spoilSignature(a *actor) {
 		from, _ := blocks[0].SignatureRange()
 		block[from] ^= 0xff
 		_ = a.dev.Flash().Load(region.Offset+uint32(at), secureboot.Reseal(block))
-		return
+		return true
 	}
+	return false
 }
 
-// burnKey puts the digest of the attacker's key of secure boot V2 into the first slot that takes it.
-func (sh *shard) burnKey(a *actor) {
+// burnKey puts the digest of the attacker's key of secure boot V2 into the first slot that takes it: that is tried
+// whether one does or not.
+func (sh *shard) burnKey(a *actor) (done bool) {
 	sum, err := sh.w.fleet.digest(scenario.AttackerKey)
 	if err != nil {
-		return
+		return false
 	}
 	a.dev.Burn(func(fuse *efuse.EFuse) {
 		for slot := range efuse.DigestSlots {
@@ -174,21 +189,25 @@ func (sh *shard) burnKey(a *actor) {
 			}
 		}
 	})
+	return true
 }
 
 // replaceSigner puts the attacker's certificate where the device keeps that of the code signer.
-func (sh *shard) replaceSigner(a *actor) {
+func (sh *shard) replaceSigner(a *actor) (done bool) {
 	region, ok := sh.region(a, "nvs")
 	if !ok {
-		return
+		return false
 	}
-	id, err := nvs.ReadIdentity(a.dev.Flash(), region.Offset, region.Size)
-	if err != nvs.OK {
-		return
+	id, code := nvs.ReadIdentity(a.dev.Flash(), region.Offset, region.Size)
+	if code != nvs.OK {
+		return false
 	}
 	id.CodeSigner = sh.w.side.op.forgerCert
-	if data, err := id.Generate(int(region.Size)); err == nil {
-		_ = a.dev.Flash().LoadOwn(region.Offset, blank(region.Size))
-		_ = a.dev.Flash().LoadOwn(region.Offset, data)
+	data, err := id.Generate(int(region.Size))
+	if err != nil {
+		return false
 	}
+	_ = a.dev.Flash().LoadOwn(region.Offset, blank(region.Size))
+	_ = a.dev.Flash().LoadOwn(region.Offset, data)
+	return true
 }

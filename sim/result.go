@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/otasim/otasim/sim/check"
@@ -91,6 +92,11 @@ func (w *world) result() *report.Result {
 			w.env.Devices = append(w.env.Devices, w.reportDevice(&w.devs[i]))
 		}
 	}
+	for _, sh := range w.shards {
+		for i := range sh.fired {
+			op.fire(i)
+		}
+	}
 	w.env.Attacks = op.attackCounts(w.env.Devices, w.ran)
 	w.env.Fleet.Mismatched = op.compare(w.env.Devices, w.env.Groups)
 	w.judge.After(&w.env)
@@ -116,6 +122,11 @@ func (w *world) result() *report.Result {
 	}
 	r.Resets = w.resets()
 	r.Invariants, r.Divergence = w.invariants()
+	for _, t := range op.todo {
+		if t.waiting != nil {
+			op.notes = append(op.notes, fmt.Sprintf("%s: %v", t.what, t.waiting))
+		}
+	}
 	r.Notes, r.Steps = op.notes, op.steps
 	if w.traceErr != nil {
 		r.Notes = append(r.Notes, "the trace is incomplete: "+w.traceErr.Error())

@@ -130,22 +130,28 @@ func (o *operator) intercept(now time.Duration, device int32, f protocol.Frame, 
 		switch t.attack.Type {
 		case scenario.AttackManInTheMiddle:
 			if !up {
-				o.reach(t.index, o.names[device], now)
+				o.hits(t, device, now)
 				return f, true, true // bad_record_mac
 			}
 		case scenario.AttackSuppress:
 			if carries(p.Topic, t.attack.Traffic, up) {
-				o.reach(t.index, o.names[device], now)
+				o.hits(t, device, now)
 				return f, true, false
 			}
 		case scenario.AttackForgeBlocks:
 			if !up && carries(p.Topic, "blocks", up) {
-				o.reach(t.index, o.names[device], now)
+				o.hits(t, device, now)
 				f.Body = forge(f.Body, t.attack)
 			}
 		}
 	}
 	return f, false, false
+}
+
+// hits notes that a tap has met a message of a device.
+func (o *operator) hits(t *tap, device int32, now time.Duration) {
+	o.fire(t.index)
+	o.reach(t.index, o.names[device], now)
 }
 
 // carries reports whether a topic belongs to a kind of traffic.

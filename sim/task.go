@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,8 +17,12 @@ type task struct {
 	do      func(now time.Duration) error
 	reached time.Duration // when After's status was reached, -1: not yet
 	due     bool          // only its condition is left to be judged
+	waiting error         // what it needs is not there yet: it is tried again whenever something happens in the cloud
 	done    bool
 }
+
+// notYet is wrapped by errors about what is not there yet, but may come.
+var notYet = errors.New("not yet") //nolint:errname,staticcheck // reads as a state
 
 // plan lists what will happen, in the order of the file: first the release of every
 // firmware, then updates, events and attacks.
@@ -64,14 +69,19 @@ func (o *operator) run(now time.Duration) (changed bool) {
 			continue
 		}
 		o.perform(t, now)
-		changed = true
+		changed = changed || t.waiting == nil
 	}
 	return o.observe() || changed
 }
 
 func (o *operator) perform(t *task, now time.Duration) {
 	t.done, t.due = true, false
-	if err := t.do(now); err != nil {
+	err := t.do(now)
+	if t.waiting = nil; errors.Is(err, notYet) {
+		t.done, t.waiting = false, err
+		return
+	}
+	if err != nil {
 		o.notes = append(o.notes, fmt.Sprintf("%s: %v", t.what, err))
 	}
 }
@@ -107,7 +117,7 @@ func (o *operator) next() (at time.Duration, ok bool) {
 	for _, t := range o.todo {
 		due := t.At
 		switch {
-		case t.done || t.due:
+		case t.done || t.due || t.waiting != nil:
 			continue
 		case t.After != nil && t.reached >= 0:
 			due = t.reached + t.After.Delay

@@ -56,7 +56,11 @@ func (t *trouble) cutDue(now, other time.Duration) *fault.PowerCut {
 }
 
 // breakFault is the index of what a link does by itself: no fault of the scenario.
+// Below it are attacks.
 const breakFault = -1
+
+// strikeOf is the index of what an attack does to a device.
+func strikeOf(attack int) int { return breakFault - 1 - attack }
 
 // planFaults draws what happens to whom.
 func (w *world) planFaults() error {
@@ -257,7 +261,7 @@ func (sh *shard) begin(a *actor, now time.Duration, i int) {
 			}
 			sh.k.Send(a.id, now, m)
 		}
-		if a.powered() {
+		if a.powered() && s.Felt() {
 			sh.struck(a, now, s)
 		}
 	case scenario.FaultClock:
@@ -268,7 +272,10 @@ func (sh *shard) begin(a *actor, now time.Duration, i int) {
 // struck counts a fault that has reached a device.
 func (sh *shard) struck(a *actor, now time.Duration, s *fault.Strike) {
 	a.harmed = true
-	if s.Fault == breakFault {
+	if s.Fault < breakFault {
+		sh.fire(breakFault - 1 - s.Fault)
+	}
+	if s.Fault < 0 {
 		return
 	}
 	sh.note(a, now, "fault "+s.Spec().Name+": "+s.Phase)
@@ -358,6 +365,9 @@ func (sh *shard) region(a *actor, label string) (fault.Region, bool) {
 // armed lets strikes that wait for a point begin there.
 func (sh *shard) armed(a *actor, now time.Duration, p device.Point, arg int) {
 	for i, s := range a.trouble.strikes {
+		if p == device.PointBoot && s.Lasts(now) && s.Felt() {
+			sh.struck(a, now, s) // it came while the device had no power
+		}
 		if !s.Matches(p, arg) {
 			continue
 		}

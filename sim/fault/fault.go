@@ -152,5 +152,11 @@ func (s *Strike) Felt() bool {
 	return fresh
 }
 
+// Lasts reports whether it is in force on a network: what ends a connection once is over.
+func (s *Strike) Lasts(now time.Duration) bool {
+	breaks, told := s.Breaks()
+	return s.f.Type == scenario.FaultNetwork && !s.f.Messages() && !(breaks && told) && s.On(now)
+}
+
 // On reports whether it is in force.
 func (s *Strike) On(now time.Duration) bool { return s.Begun >= 0 && s.Begun <= now && now < s.Until }

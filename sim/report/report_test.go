@@ -44,7 +44,7 @@ func sample() *Result {
 			{Name: "the hard case did happen", Kind: "sometimes", Expr: `faults["mains unplugged"].phases["otadata"] > 10`, Actual: "never in 1,284,511 checks", Severity: "warning"},
 		},
 		Faults:  []Fault{{Name: "mains unplugged", Injected: 103, Recovered: 103, Phases: map[string]int{"download": 61, "otadata": 9, "verify": 33}}},
-		Attacks: []Attack{{Name: "replay", Launched: 200, Executed: 100, Committed: 0, StoppedAt: map[string]int{"bootloader": 100, "version": 100}}},
+		Attacks: []Attack{{Name: "replay", Fired: true, Launched: 200, Executed: 100, Committed: 0, StoppedAt: map[string]int{"bootloader": 100, "version": 100}}},
 		Invariants: []Invariant{
 			{ID: "bootable", Checked: 8000},
 			{ID: "secure-version", Checked: 8000, Violations: []Violation{{Thing: "esp32-main-00417", At: 4000, Detail: "runs secure version 1, eFuse 3"}}},

@@ -221,6 +221,7 @@ type Violation struct {
 type Attack struct {
 	Name      string         `json:"name" expr:"name"`
 	Threat    string         `json:"threat" expr:"threat"`
+	Fired     bool           `json:"fired" expr:"fired"` // it was carried out, whatever came of it
 	Launched  int            `json:"launched" expr:"launched"`
 	Executed  int            `json:"executed" expr:"executed"`
 	Committed int            `json:"committed" expr:"committed"`

@@ -6,7 +6,8 @@ import (
 )
 
 // Conclude sets the verdict from what was judged; one that is set already (interrupted, inconclusive, error) stays unless
-// something failed for certain. A fault that never struck fails the run, or, when the fleet was scaled, is a note.
+// something failed for certain. A fault that never struck and an attack that never fired fail the run, or, when the fleet
+// was scaled, are notes.
 func (r *Result) Conclude(scaled bool) {
 	unfired := 0
 	for _, f := range r.Faults {
@@ -19,6 +20,16 @@ func (r *Result) Conclude(scaled bool) {
 		}
 		if r.Verdict == "" {
 			r.Notes = append(r.Notes, fmt.Sprintf("fault %q never struck: a run that never met it proves nothing", f.Name))
+			unfired++
+		}
+	}
+	for _, a := range r.Attacks {
+		switch {
+		case a.Fired:
+		case scaled:
+			r.Notes = append(r.Notes, fmt.Sprintf("attack %q never fired in this smaller fleet", a.Name))
+		case r.Verdict == "":
+			r.Notes = append(r.Notes, fmt.Sprintf("attack %q never fired: a run without it proves nothing", a.Name))
 			unfired++
 		}
 	}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,6 +63,9 @@ var needs = map[string][][]string{
 	AttackGroupPoisoning:     {{"operator", "iot:AddThingToThingGroup"}},
 	AttackFlashWrite:         {{"flash", "device-access"}},
 }
+
+// AttackTypes lists the types of attacks.
+func AttackTypes() []string { return slices.Sorted(maps.Keys(needs)) }
 
 // Signatures that can go with an image.
 const (
@@ -178,8 +182,16 @@ func (b *builder) capable(f *file.Attack, a *Attack) {
 	if a.Signature == SignatureStolen || stolen {
 		lists = append(slices.Clone(lists), []string{"signing-key"})
 	}
+	if f.Type.Node != nil && len(lists) > 0 && len(a.Holds) == 0 {
+		var words []string
+		for _, list := range lists {
+			words = append(words, strings.ReplaceAll(list[0], "-", "_"))
+		}
+		b.fail(f.Type.Node, "actor: {holds: ["+strings.Join(words, ", ")+"]}", "who carries out %s, and what do they hold? an attack has an actor", a.Type)
+		return
+	}
 	for _, list := range lists {
-		lacks := f.Actor.Holds != nil && !slices.ContainsFunc(list, func(c string) bool { return slices.Contains(a.Holds, c) })
+		lacks := !slices.ContainsFunc(list, func(c string) bool { return slices.Contains(a.Holds, c) })
 		for _, c := range list {
 			lacks = lacks || len(list) == 1 && slices.Contains(a.Lacks, c)
 		}
@@ -241,7 +253,7 @@ func (b *builder) attackSettings(f *file.Attack, a *Attack) {
 		if a.Traffic == "" {
 			a.Traffic = "all"
 		}
-		if a.Traffic != "all" && f.Actor.Holds != nil && !slices.Contains(a.Holds, "broker") {
+		if a.Traffic != "all" && !slices.Contains(a.Holds, "broker") {
 			b.fail(f.Traffic.Node, "traffic: all", "who has only the network cannot tell messages inside TLS apart")
 		}
 	case AttackWrongTime:

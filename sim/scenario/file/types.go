@@ -699,7 +699,7 @@ type Attack struct {
 	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write"`
 	// Id in the threat catalogue.
 	Threat String `json:"threat"`
-	// What the attacker has and has not.
+	// What the attacker has and has not; an attack has an actor.
 	Actor Actor `json:"actor"`
 	Trigger
 	// Groups or things; all if absent.
