@@ -139,3 +139,16 @@ func TestAnAttackFiresOrFailsTheRun(t *testing.T) {
 		"attacks=[{name: a, type: slow, actor: {holds: [network]}, rate: 64kbps, when: fleet.bricked > 0}]"}}), Options{Workers: 1})
 	require.Equal(t, report.VerdictPass, res.Verdict, "%v", res.Notes)
 }
+
+// A scenario can plant what is wrong in devices and in the cloud by name, and says so.
+func TestPlantedDefects(t *testing.T) {
+	res := attacked(t, "{name: a, type: replace-image, "+everyAttack[scenario.AttackReplaceImage]+", at: 1s}", "plantedDefects=[skip-signature]")
+	require.Equal(t, report.VerdictSafety, res.Verdict)
+	require.Equal(t, 3, res.Attacks[0].Executed)
+	require.Contains(t, res.Notes[0], "planted, this is not the system: skip-signature")
+	for planted, bytes := range map[string]int{"": 0, "wrong-size": 3} {
+		res = run(t, load(t, "attacks/T40-arbitrary-software", scenario.Options{Sets: []string{"variants=[]", "attacks=[]", "assertions=[{name: nobody is bricked, always: fleet.bricked == 0}]",
+			"fleet.groups.field.count=3", "plantedDefects=[" + planted + "]"}}), Options{Workers: 1})
+		require.Equal(t, bytes, res.Jobs[0].Failed, planted)
+	}
+}

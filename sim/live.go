@@ -115,7 +115,7 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 		return w, err
 	}
 	base.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
-		c.External, c.ServeS3 = true, w.bucket.Serve
+		c.External, c.ServeS3, c.Defects = true, w.bucket.Serve, w.opt.Defects.Cloud
 		c.Presign = api.Presigner(endpoint, s3)
 		// The client library takes a return code that MQTT does not know for a welcome.
 		c.Switches.Broker.ConnectCode = rules.NotAuthorized

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/sim/check"
@@ -122,6 +123,9 @@ func (w *world) result() *report.Result {
 	}
 	r.Resets = w.resets()
 	r.Invariants, r.Divergence = w.invariants()
+	if p := w.sc.Planted.Names; len(p) > 0 {
+		op.notes = append(op.notes, fmt.Sprintf("planted, this is not the system: %s", strings.Join(p, ", ")))
+	}
 	for _, t := range op.todo {
 		if t.waiting != nil {
 			op.notes = append(op.notes, fmt.Sprintf("%s: %v", t.what, t.waiting))

@@ -107,6 +107,8 @@ type whenFault struct {
 
 // emptyWorld is a world whose fleet is planned, but not made.
 func emptyWorld(sc *scenario.Scenario, opt Options) (*world, error) {
+	opt.Defects.Device |= sc.Planted.Device
+	opt.Defects.Cloud |= sc.Planted.Cloud
 	w := &world{sc: sc, opt: opt, seed: kernel.Seed(sc.Seed), epoch: Epoch}
 	w.started = time.Now() //nolint:forbidigo // for --timeout and the summary, not for the trace
 	w.baseline = memoryInUse()
@@ -159,7 +161,7 @@ func newWorld(sc *scenario.Scenario, opt Options) (*world, error) {
 	}
 	s3 := s3Options(sc.Cloud.Region, w.seed)
 	if w.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
-		c.Defects = opt.Defects.Cloud
+		c.Defects = w.opt.Defects.Cloud
 		c.Presign = api.Presigner("https://"+s3Host(s3.Region), s3)
 	}); err != nil {
 		return nil, err

@@ -48,8 +48,8 @@ type node struct {
 func (c *command) explainCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "explain KEY|CODE|agents|quotas|switches|prices",
-		Short: "Describe a key of the scenario file, an exit status, the releases of the OTA agent, or the cloud's quotas, switches and prices",
+		Use:   "explain KEY|CODE|agents|planted|quotas|switches|prices",
+		Short: "Describe a key of the scenario file, an exit status, the releases of the OTA agent, the defects that can be planted, or the cloud's quotas, switches and prices",
 		Example: `  otasim explain fleet.groups.count
   otasim explain faults
   otasim explain agents
@@ -60,7 +60,7 @@ func (c *command) explainCommand() *cobra.Command {
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}
-			return append(root.keys(), "agents", "quotas", "switches", "prices"), cobra.ShellCompDirectiveNoFileComp
+			return append(root.keys(), "agents", "planted", "quotas", "switches", "prices"), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {

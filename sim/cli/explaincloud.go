@@ -14,7 +14,7 @@ import (
 )
 
 // tables are what explain lists besides the keys of a scenario.
-var tables = map[string]func(w io.Writer, asJSON bool) error{"quotas": explainQuotas, "switches": explainSwitches, "prices": explainPrices}
+var tables = map[string]func(w io.Writer, asJSON bool) error{"quotas": explainQuotas, "switches": explainSwitches, "prices": explainPrices, "planted": explainPlanted}
 
 func explainQuotas(w io.Writer, asJSON bool) error {
 	if asJSON {

@@ -99,6 +99,7 @@ func (b *builder) build() {
 	b.buildEvents()
 	b.buildFaults()
 	b.buildAttacks()
+	b.buildPlanted()
 	b.buildRules()
 	b.useNetworks()
 }

@@ -151,6 +151,7 @@ func TestScale(t *testing.T) {
 // edits change the good file in one place each; the message must say what is wrong there.
 var edits = []struct{ old, new, message string }{
 	{"seed: 42", "seed: -1", "-1 is too small"},
+	{"seed: 42", "seed: 42\nplantedDefects: [skip-signatur]", `did you mean "skip-signature"?`},
 	{"duration: 12h", "duration: 0s", "the duration must be longer than 0"},
 	{"duration: 12h", "duration: 3h", "after the end of the scenario"},
 	{"count: 950, ", "count: 950, count: 3, ", "duplicate key \"count\""},

@@ -50,6 +50,7 @@ type Scenario struct {
 	Events     []Event
 	Faults     []Fault
 	Attacks    []Attack
+	Planted    Planted
 	Variants   []Variant
 	Thresholds []Threshold
 	Assertions []Assertion

@@ -28,6 +28,8 @@ type Scenario struct {
 	Events []Event `json:"events"`
 	// What goes wrong. A fault that never struck fails the run.
 	Faults []Fault `json:"faults"`
+	// Wrong implementations planted in all devices and in the cloud, to show what a defence is worth: names of device/defect and cloud/defect, which otasim explain planted lists. A run with one says so.
+	PlantedDefects []String `json:"plantedDefects"`
 	// What an attacker does with the capabilities they hold.
 	Attacks []Attack `json:"attacks"`
 	// The same scenario with some values changed, each with an expectation of its own.
