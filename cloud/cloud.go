@@ -110,9 +110,10 @@ type Cloud struct {
 	rates        map[quota.Name]*quota.Rate
 	calls        map[string]*quota.Rate // of control plane operations
 	pending      []Delivery
-	carried      broker.Stats // by a real broker
-	issued       int          // certificates that were asked for
-	faults       *Faults      // nil: nothing goes wrong
+	carried      broker.Stats                        // by a real broker
+	measured     func(out map[quota.Name]quota.Peak) // by a real broker
+	issued       int                                 // certificates that were asked for
+	faults       *Faults                             // nil: nothing goes wrong
 	events       EventConfigurations
 	tags         map[string][]ota.Tag // by ARN
 }
@@ -403,10 +404,22 @@ func (c *Cloud) Stats(now time.Time) Stats {
 func (c *Cloud) Uses() []quota.Use {
 	peaks := map[quota.Name]quota.Peak{}
 	c.broker.Uses(peaks)
+	if c.measured != nil {
+		c.measured(peaks)
+	}
 	j := c.jobs.Uses()
 	peaks[quota.ActiveSnapshotJobs], peaks[quota.ActiveContinuousJobs] = quota.Peak(j.Snapshot), quota.Peak(j.Continuous)
 	peaks[quota.ConcurrentJobs], peaks[quota.RolloutRate] = quota.Peak(j.Concurrent), quota.Peak(j.RolloutRate)
+	for n, u := range map[quota.Name]jobs.Use{
+		quota.DeletingJobs: j.Deleting, quota.JobDocument: j.Document, quota.JobTargets: j.Targets, quota.Substitutions: j.Substitutions, quota.JobRetries: j.Retries,
+		quota.JobTimeoutMax: j.Timeout, quota.StatusDetails: j.Details, quota.StatusDetailKey: j.DetailKey, quota.StatusDetailValue: j.DetailValue,
+	} {
+		peaks[n] = quota.Peak(u)
+	}
 	c.bucket.Uses(peaks)
+	c.streams.Uses(peaks)
+	c.signer.Uses(peaks)
+	c.registry.Uses(peaks)
 	for n, r := range c.rates {
 		peaks[n] = peaks[n].And(r.Peak)
 	}

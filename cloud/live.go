@@ -10,6 +10,7 @@ import (
 	"github.com/otasim/otasim/cloud/broker"
 	"github.com/otasim/otasim/cloud/broker/rules"
 	"github.com/otasim/otasim/cloud/jobs"
+	"github.com/otasim/otasim/cloud/quota"
 )
 
 // Delivery is a message that a real broker carries out: to one client directly,
@@ -30,6 +31,9 @@ type Carried = broker.Stats
 
 // Carry notes what a real broker has counted so far, for Stats.
 func (c *Cloud) Carry(s Carried) { c.carried = s }
+
+// Measure has Uses ask a real broker what it has used of the quotas that it counts.
+func (c *Cloud) Measure(uses func(out map[quota.Name]quota.Peak)) { c.measured = uses }
 
 // Handshake decides on the certificates that a client shows in a TLS handshake,
 // leaf first. alert is the TLS alert of a refusal, 0 for welcome.

@@ -55,6 +55,13 @@ func TestLiveAndVirtualAgree(t *testing.T) {
 			require.InEpsilon(t, float64(want.Traffic.Connects), float64(got.Traffic.Connects), 0.2)
 			require.NotZero(t, got.Traffic.MQTTBytesOut)
 			require.NotZero(t, got.Traffic.HTTPBytes)
+			used := map[string]int64{}
+			for _, q := range got.Quotas {
+				used[q.Name] = q.Peak
+			}
+			for _, name := range []string{"connections", "connect-rate", "subscribe-rate", "inbound-publish-rate", "outbound-publish-rate", "connection-publish-rate", "connection-throughput", "payload"} {
+				require.Positive(t, used[name], "%s is counted by the socket broker", name)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/cost"
 	"github.com/otasim/otasim/sim/network"
@@ -217,7 +218,7 @@ func (o *operator) traffic(now time.Duration) report.Traffic {
 // quotas are what was used of each.
 func (o *operator) quotas() (out []report.Quota) {
 	for _, u := range o.cloud.Uses() {
-		q := report.Quota{Name: string(u.Name), Unit: u.Unit, Peak: u.Most, Throttled: u.Refused}
+		q := report.Quota{Name: string(u.Name), Unit: u.Unit, Peak: u.Most, Throttled: u.Refused, Static: u.Fixed || u.Name == quota.FilesPerStream || u.Name == quota.ChildGroups}
 		if u.Limit > 0 {
 			q.Limit = &u.Limit
 		}

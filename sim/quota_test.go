@@ -43,3 +43,30 @@ func TestHeadroom(t *testing.T) {
 	require.Equal(t, "jobs-data-writes", r.Tightest().Name)
 	require.NotContains(t, of, "create-thing", "setting a fleet up is free")
 }
+
+// Bounds on single requests and documents are in the list too, and are not what binds.
+func TestHeadroomOfRequests(t *testing.T) {
+	sc := load(t, "first-update", scenario.Options{Devices: 5, Sets: append(small("1.0.0", "1.1.0"), "updates.fw-1-1-0-field.awsJobTimeoutConfig={inProgressTimeoutInMinutes: 60}")})
+	r := run(t, sc, Options{Workers: 1})
+	of := map[string]report.Quota{}
+	for _, q := range r.Quotas {
+		of[q.Name] = q
+	}
+	block := int64(1) << 12
+	for name, c := range map[string]struct{ limit, least, most int64 }{
+		"block-size-max": {131072, block, block}, "block-count": {98304, 1, 4}, "data-per-request": {131072, block, 131072}, "block-bitmap": {12288, 2, 2},
+		"files-per-stream": {50, 1, 1}, "streams": {10000, 2, 2}, "stream-file": {25165824, 64 << 10, 64 << 10}, "signer-input": {16777216, 64 << 10, 64 << 10},
+		"payload": {131072, block, block + 200}, "topic": {256, 40, 120}, "topic-slashes": {7, 5, 7}, "client-id": {128, 10, 30}, "filters-per-subscribe": {8, 1, 1},
+		"job-document": {32768, 300, 2000}, "job-targets": {100, 1, 1}, "job-timeout-max": {10080, 60, 60}, "status-details": {10, 1, 3}, "status-detail-value": {1024, 5, 40},
+		"groups-per-thing": {10, 1, 1}, "group-depth": {7, 1, 1}, "policies-per-target": {10, 1, 1}, "policy-versions": {5, 1, 1}, "policy-size": {2048, 200, 2048},
+	} {
+		q, ok := of[name]
+		require.True(t, ok, name)
+		require.Equal(t, name != "streams", q.Static, name)
+		require.Equal(t, c.limit, *q.Limit, name)
+		require.GreaterOrEqual(t, q.Peak, c.least, name)
+		require.LessOrEqual(t, q.Peak, c.most, name)
+		require.Zero(t, q.Throttled, name)
+	}
+	require.False(t, r.Tightest().Static)
+}

@@ -252,10 +252,12 @@ func (b *Broker) emit(c *connection, f protocol.Frame) {
 	b.out = append(b.out, Out{Conn: c.id, Frame: f})
 }
 
-// budget takes one publish of n bytes out of a connection's and the account's
-// rates: whether it may go, and how long it waits before it does.
-func (b *Broker) budget(now int64, c *connection, account *quota.Rate, n int) (wait time.Duration, ok bool) {
-	v := c.limiter.Publish(&b.rates, now, n)
+// budget takes one publish with a payload of n bytes out of a connection's and the
+// account's rates: whether it may go, and how long it waits before it does.
+func (b *Broker) budget(now int64, c *connection, account *quota.Rate, topic string, n int) (wait time.Duration, ok bool) {
+	b.uses.topic.See(int64(len(topic)))
+	b.uses.payload.See(int64(n))
+	v := c.limiter.Publish(&b.rates, now, len(topic)+n)
 	b.uses.publish(&c.limiter, v)
 	if v.Drop || !account.Allow(now) {
 		b.stats.Throttled++

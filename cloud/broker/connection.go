@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otasim/otasim/cloud/agenda"
@@ -193,6 +194,7 @@ func (b *Broker) connect(now int64, c *connection, p *protocol.Packet) {
 	c.session, c.start = s, b.millis(now)
 	b.live++
 	b.uses.connections.See(b.live)
+	b.uses.clientID.See(int64(len(p.ClientID)))
 	b.starts += c.start
 	b.stats.Connects++
 	c.patience = int64(rules.KeepAlive(p.KeepAlive)) * 3 / 2
@@ -320,6 +322,7 @@ func (b *Broker) subscribe(now int64, c *connection, p *protocol.Packet) {
 		b.end(now, c, rules.ClientError, true)
 		return
 	}
+	b.uses.filters.See(int64(len(p.Filters)))
 	codes := make([]byte, len(p.Filters))
 	throttled := !b.subscribes.Allow(now)
 	if throttled {
@@ -456,7 +459,8 @@ func (b *Broker) received(now int64, c *connection, p *protocol.Packet) {
 		b.end(now, c, why, true)
 		return
 	}
-	wait, ok := b.budget(now, c, &b.inbound, n)
+	b.uses.slashes.See(int64(strings.Count(p.Topic, "/")))
+	wait, ok := b.budget(now, c, &b.inbound, p.Topic, len(p.Payload))
 	switch {
 	case !ok: // no PUBACK: the client sends it again
 	case wait > 0:

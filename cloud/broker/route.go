@@ -169,7 +169,7 @@ func (b *Broker) deliver(now int64, s *subscription, topic string, payload []byt
 	if !s.hears(b, c, topic) {
 		return
 	}
-	wait, ok := b.budget(now, c, &b.outbound, len(topic)+len(payload))
+	wait, ok := b.budget(now, c, &b.outbound, topic, len(payload))
 	if !ok {
 		return
 	}
@@ -204,7 +204,7 @@ func (b *Broker) direct(now int64, c *connection, topic string, payload []byte) 
 	if c.closed || !b.cfg.Registry.Authorize(c.principal, "iot:Receive", "topic", topic) {
 		return
 	}
-	wait, ok := b.budget(now, c, &b.outbound, len(topic)+len(payload))
+	wait, ok := b.budget(now, c, &b.outbound, topic, len(payload))
 	if !ok {
 		return
 	}
@@ -327,7 +327,7 @@ func (c *connection) repeated(f protocol.Frame, epoch uint64) ([]byte, bool) {
 func (b *Broker) stream(now int64, c *connection, r *streamRoute, payload []byte) {
 	n := len(r.topic) + len(payload)
 	b.stats.Metered += rules.Metered(n)
-	wait, ok := b.budget(now, c, &b.inbound, n)
+	wait, ok := b.budget(now, c, &b.inbound, r.topic, len(payload))
 	switch {
 	case !ok:
 	case wait > 0:
@@ -384,7 +384,7 @@ func (b *Broker) toTarget(now int64, t *target, payload []byte) {
 		if !s.hears(b, c, t.topic) {
 			continue
 		}
-		wait, ok := b.budget(now, c, &b.outbound, len(t.topic)+len(payload))
+		wait, ok := b.budget(now, c, &b.outbound, t.topic, len(payload))
 		if !ok {
 			continue
 		}

@@ -45,6 +45,7 @@ func (s *Service) CreateJob(now time.Time, req CreateJobRequest) (JobResponse, e
 	if err := s.checkRate(req.JobExecutionsRolloutConfig); err != nil {
 		return JobResponse{}, err
 	}
+	s.uses.created(&req)
 	x, err := newSchedule(at, req.SchedulingConfig, req.TargetSelection, s.cfg.Switches.SnapshotWindows)
 	if err != nil {
 		return JobResponse{}, err
@@ -270,7 +271,9 @@ func (s *Service) DeleteJob(now time.Time, id string, force bool) error {
 			deleting++
 		}
 	}
+	s.uses.Deleting.see(deleting + 1)
 	if s.cfg.Limits.Deleting > 0 && deleting >= s.cfg.Limits.Deleting {
+		s.uses.Deleting.Refused++
 		return aws.LimitExceeded.Because("%d jobs are being deleted already.", deleting)
 	}
 	s.changes++
@@ -325,6 +328,7 @@ func (s *Service) AssociateTargetsWithJob(now time.Time, id string, targets []st
 	}
 	at := now.UnixNano()
 	j.req.Targets, j.updatedAt = append(j.req.Targets, targets...), at
+	s.uses.Targets.see(len(j.req.Targets))
 	if comment != "" {
 		j.comment = comment
 	}

@@ -159,6 +159,7 @@ func (s *Service) update(now int64, thing, jobID string, u update) (*execution, 
 	}
 	if u.details != nil {
 		e.details = *u.details
+		s.uses.reported(e.details)
 	}
 	s.move(now, e, u.status)
 	if u.status == InProgress {

@@ -293,7 +293,37 @@ func (u *Use) see(n int) { u.Most = max(u.Most, int64(n)) }
 
 // Uses is what was used of Limits. Of the rollout rate that is the fastest pace of a
 // job, or all of its things if they are fewer.
-type Uses struct{ Snapshot, Continuous, Concurrent, RolloutRate Use }
+type Uses struct {
+	Snapshot, Continuous, Concurrent, RolloutRate, Deleting Use
+	Document, Targets, Substitutions, Retries, Timeout      Use // of one job
+	Details, DetailKey, DetailValue                         Use // of one report
+}
+
+// created notes what a job asks for.
+func (u *Uses) created(r *CreateJobRequest) {
+	u.Document.see(len(r.Document))
+	u.Targets.see(len(r.Targets))
+	u.Substitutions.see(strings.Count(r.Document, placeholder))
+	if r.TimeoutConfig != nil {
+		u.Timeout.see(r.TimeoutConfig.InProgressTimeoutInMinutes)
+	}
+	if r.JobExecutionsRetryConfig != nil {
+		n := 0
+		for _, c := range r.JobExecutionsRetryConfig.CriteriaList {
+			n += max(0, c.NumberOfRetries)
+		}
+		u.Retries.see(n)
+	}
+}
+
+// reported notes the details of a report.
+func (u *Uses) reported(details []Detail) {
+	u.Details.see(len(details))
+	for _, d := range details {
+		u.DetailKey.see(len(d.Key))
+		u.DetailValue.see(len(d.Value))
+	}
+}
 
 // Uses says what was used of the limits so far.
 func (s *Service) Uses() Uses {

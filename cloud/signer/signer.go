@@ -28,6 +28,7 @@ import (
 	"github.com/otasim/otasim/cloud/agenda"
 	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/quota"
 )
 
 // Platform is what a profile signs for.
@@ -224,7 +225,11 @@ type Service struct {
 	versions int
 	jobs     map[string]*job
 	order    []*job
+	input    quota.Peak
 }
+
+// Uses adds what was used of the quota of the images to sign.
+func (s *Service) Uses(out map[quota.Name]quota.Peak) { out[quota.SignerInput] = s.input }
 
 // New returns a signer without profiles.
 func New(cfg Config) *Service {
@@ -417,7 +422,9 @@ func (s *Service) sign(now int64, j *job) error {
 		return fmt.Errorf("source object: %w", err)
 	}
 	pf, _ := platform(j.PlatformID)
+	s.input.See(int64(len(raw)))
 	if len(raw) > pf.MaxSize {
+		s.input.Refused++
 		return fmt.Errorf("source object has %d bytes, platform %s takes %d", len(raw), pf.ID, pf.MaxSize)
 	}
 	sig, err := Sign(m.key, raw)

@@ -14,6 +14,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/otasim/otasim/cloud/defect"
+	"github.com/otasim/otasim/cloud/quota"
 )
 
 // Codes of rejected requests.
@@ -193,6 +194,23 @@ func (r *request) fill(w *wireRequest, bitmap bool) {
 	}
 }
 
+// request notes what a request asks for, and what of it no request may.
+func (u *uses) request(r *request) {
+	see := func(p *quota.Peak, n, limit int64) {
+		if p.See(n); n > limit {
+			p.Refused++
+		}
+	}
+	if r.size != nil {
+		see(&u.block, *r.size, MaxBlock)
+	}
+	if r.count != nil {
+		see(&u.count, *r.count, MaxOffset)
+	}
+	see(&u.offset, r.offset, MaxOffset)
+	see(&u.bitmap, int64(len(r.bitmap)), MaxBitmap)
+}
+
 // check validates the ranges of a GetStream request.
 func (r *request) check() *rejection {
 	switch {
@@ -261,6 +279,7 @@ func (s *Service) open(st *stream, id int64) (*content, *rejection) {
 
 // get chooses blocks and appends their data messages in ascending order.
 func (s *Service) get(out []Reply, id string, r *request, js bool) []Reply {
+	s.uses.request(r)
 	if e := r.check(); e != nil {
 		return reject(out, r, js, e.code, e.message)
 	}
@@ -312,6 +331,7 @@ func (s *Service) get(out []Reply, id string, r *request, js bool) []Reply {
 		out = append(out, Reply{Topic: topic, Payload: s.message(c, r.token, int(*r.file), size, block, js)})
 		return true
 	}
+	defer func() { s.uses.data.See(int64(MaxPerRequest - budget)) }()
 	if r.bitmap == nil || s.defects.Has(defect.BitmapIgnored) {
 		for block := first; block < blocks && add(block); block++ {
 		}

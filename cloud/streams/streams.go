@@ -20,6 +20,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/aws"
 	"github.com/otasim/otasim/cloud/defect"
+	"github.com/otasim/otasim/cloud/quota"
 )
 
 // Limits of file delivery that no account can raise.
@@ -126,6 +127,21 @@ type Service struct {
 	limit    int // streams, 0 = none
 	perEach  int // files of one, 0 = none
 	defects  defect.Set
+	uses     uses
+}
+
+// uses are the peaks of what was asked for, refused or not.
+type uses struct {
+	streams, files, file               quota.Peak
+	block, offset, count, bitmap, data quota.Peak // of one request
+}
+
+// Uses adds what was used of the quotas of streams.
+func (s *Service) Uses(out map[quota.Name]quota.Peak) {
+	u := &s.uses
+	out[quota.Streams], out[quota.FilesPerStream], out[quota.StreamFile] = u.streams, u.files, u.file
+	out[quota.BlockSizeMax], out[quota.BlockOffset], out[quota.BlockCount] = u.block, u.offset, u.count
+	out[quota.BlockBitmap], out[quota.DataPerRequest] = u.bitmap, u.data
 }
 
 // Plant plants defects, to test checkers.
@@ -141,10 +157,12 @@ func New(realm aws.Realm, source Source, sw Switches) *Service {
 func (s *Service) Limit(streams, files int) { s.limit, s.perEach = streams, files }
 
 func (s *Service) files(list []File) ([]file, error) {
+	s.uses.files.See(int64(len(list)))
 	switch {
 	case len(list) == 0:
 		return nil, aws.InvalidRequest.Because("files: at least one is required")
 	case s.perEach > 0 && len(list) > s.perEach:
+		s.uses.files.Refused++
 		return nil, aws.LimitExceeded.Because("files: %d, the limit is %d", len(list), s.perEach)
 	}
 	out := make([]file, 0, len(list))
@@ -159,7 +177,9 @@ func (s *Service) files(list []File) ([]file, error) {
 		if err != nil {
 			return nil, aws.ResourceNotFound.Because("fileId %d: %v", f.FileID, err)
 		}
+		s.uses.file.See(size)
 		if size > MaxFile {
+			s.uses.file.Refused++
 			return nil, aws.LimitExceeded.Because("fileId %d: %d bytes, the limit is %d", f.FileID, size, MaxFile)
 		}
 		out = append(out, file{id: f.FileID, loc: f.S3Location, size: size, etag: etag})
@@ -186,7 +206,9 @@ func (s *Service) CreateStream(now time.Time, req CreateRequest) (Response, erro
 	if s.streams[req.StreamID] != nil {
 		return Response{}, aws.Exists("Stream", req.StreamID, arn)
 	}
+	s.uses.streams.See(int64(len(s.order) + 1))
 	if s.limit > 0 && len(s.order) >= s.limit {
+		s.uses.streams.Refused++
 		return Response{}, aws.LimitExceeded.Because("%d streams exist already.", len(s.order))
 	}
 	files, err := s.files(req.Files)

@@ -121,6 +121,7 @@ func Listen(c *cloud.Cloud, clock *Clock, epoch time.Time, talked func(), opt Op
 		quit: make(chan struct{}), swept: make(chan struct{}),
 		limits: newLimits(opt.Limits), sessions: map[string]*mailbox{}, wills: map[string]*time.Timer{}}
 	b.filled.L = &b.mu
+	c.Measure(b.limits.uses)
 	b.restore(&opt.Kept)
 	b.expire()
 	if opt.Patience == 0 {

@@ -65,6 +65,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	p.number = b.describe(p, principal)
 	before := b.peers[principal.ClientID]
 	b.peers[principal.ClientID] = p
+	b.limits.see(&b.limits.connections, len(b.peers), false)
 	if before != nil {
 		b.ended += now - before.since
 	}
@@ -136,7 +137,10 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 		}
 	}
 	b.mu.Unlock()
-	if len(pk.Filters) > rules.MaxFilters || b.limits.subscriptions > 0 && total > b.limits.subscriptions {
+	tooMany := b.limits.subscriptions > 0 && total > b.limits.subscriptions
+	b.limits.see(&b.limits.filters, len(pk.Filters), len(pk.Filters) > rules.MaxFilters)
+	b.limits.see(&b.limits.perConnection, total, tooMany)
+	if len(pk.Filters) > rules.MaxFilters || tooMany {
 		why, code = rules.ClientError, rules.ReasonQuotaExceeded
 	}
 	if p.throttled {

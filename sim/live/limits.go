@@ -21,6 +21,45 @@ type limits struct {
 
 	mu                           sync.Mutex
 	subscribes, inbound, outward quota.Rate // of the account
+	connections, perConnection   quota.Peak // and subscriptions of one connection
+	publishes, throughput        quota.Peak // of the busiest connection, a second
+	payload, filters             quota.Peak // of one packet
+}
+
+// uses adds what was used of the quotas.
+func (l *limits) uses(out map[quota.Name]quota.Peak) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n, p := range map[quota.Name]quota.Peak{
+		quota.SubscribeRate: l.subscribes.Peak, quota.InboundPublishRate: l.inbound.Peak, quota.OutboundPublishRate: l.outward.Peak, quota.Connections: l.connections,
+		quota.Subscriptions: l.perConnection, quota.ConnectionPublishes: l.publishes, quota.ConnectionThroughput: l.throughput, quota.Payload: l.payload, quota.FiltersPerSubscribe: l.filters,
+	} {
+		out[n] = out[n].And(p)
+	}
+}
+
+// see notes a use.
+func (l *limits) see(p *quota.Peak, n int, refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.See(int64(n)); refused {
+		p.Refused++
+	}
+}
+
+// published notes a PUBLISH of n bytes of topic and payload, and what was decided on it.
+func (l *limits) published(n int, publishes, throughput int64, v rules.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.payload.See(int64(n))
+	l.publishes.See(publishes)
+	l.throughput.See(throughput)
+	if v.Drop {
+		l.publishes.Refused++
+	}
+	if v.Wait > 0 {
+		l.throughput.Refused++
+	}
 }
 
 func newLimits(l quota.Limits) *limits {
@@ -46,7 +85,9 @@ func (b *Broker) budget(p *peer, account *quota.Rate, n int) (wait time.Duration
 	now := b.now()
 	p.out.Lock()
 	v := p.limiter.Publish(&b.limits.rates, now.UnixNano(), n)
+	publishes, throughput := p.limiter.Asked()
 	p.out.Unlock()
+	b.limits.published(n, publishes, throughput, v)
 	if v.Drop || !b.limits.allow(account, now) {
 		b.dropped.Add(1)
 		return 0, false

@@ -10,6 +10,7 @@ type Quota struct {
 	Unit      string `json:"unit"`
 	Peak      int64  `json:"peak"`
 	Throttled uint64 `json:"throttled"` // refused, dropped or made to wait
+	Static    bool   `json:"static"`    // a bound on one request or document, not on what a fleet asks for
 }
 
 // Share is the part of the limit that the peak is, 0 without a limit.
@@ -38,10 +39,13 @@ func (q *Quota) String() string {
 }
 
 // Tightest is the quota that was most in the way: of those that throttled the one that did so most often, else the one with the
-// least headroom. nil: nothing was used.
+// least headroom; static ones only if they refused something. nil: nothing was used.
 func (r *Result) Tightest() (out *Quota) {
 	for i := range r.Quotas {
 		q := &r.Quotas[i]
+		if q.Static && q.Throttled == 0 {
+			continue
+		}
 		if out == nil || q.Throttled > out.Throttled || q.Throttled == out.Throttled && q.Share() > out.Share() {
 			out = q
 		}

@@ -219,11 +219,16 @@ func priceTable(c *report.Cost) *Table {
 
 // quotaChart is how much of each limit was used, the tightest eight, and a table of all.
 func quotaChart(all []report.Quota) Chart {
-	c := Chart{ID: "quotas", Title: "Quota headroom", Note: "Peak use of the account's quotas in per cent of their limits; the peak of a rate is what was asked for within a second.", Unit: "per cent of the limit", Kind: Ranks,
+	c := Chart{ID: "quotas", Title: "Quota headroom", Note: "Peak use of the account's quotas in per cent of their limits; the peak of a rate is what was asked for within a second. The numbers below have also the bounds on single requests and documents.", Unit: "per cent of the limit", Kind: Ranks,
 		Series: []Line{{Name: "peak use", Color: 1}}, Limits: []Limit{{100, "limit"}}}
 	c.Table = &Table{Rows: [][]string{{"quota", "peak", "limit", "headroom", "throttled", "unit"}}}
 	tight := slices.Clone(all)
-	slices.SortStableFunc(tight, func(a, b report.Quota) int { return cmp.Compare(b.Share(), a.Share()) })
+	slices.SortStableFunc(tight, func(a, b report.Quota) int {
+		if a.Static != b.Static {
+			return map[bool]int{true: 1, false: -1}[a.Static]
+		}
+		return cmp.Compare(b.Share(), a.Share())
+	})
 	for i := range tight {
 		q := &tight[i]
 		limit, headroom := "none", ""
@@ -231,7 +236,7 @@ func quotaChart(all []report.Quota) Chart {
 			limit, headroom = number(float64(*q.Limit)), number(math.Round(100*max(0, 1-q.Share())))+" %"
 		}
 		c.Table.Rows = append(c.Table.Rows, []string{q.Name, number(float64(q.Peak)), limit, headroom, number(float64(q.Throttled)), q.Unit})
-		if q.Limit != nil && len(c.Names) < 12 {
+		if q.Limit != nil && !q.Static && len(c.Names) < 12 {
 			c.Names = append(c.Names, q.Name)
 			c.Series[0].Y = append(c.Series[0].Y, math.Round(1000*q.Share())/10)
 		}
