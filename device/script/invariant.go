@@ -23,7 +23,7 @@ var Invariants = [...]Invariant{
 	{5, "the bytes written for a block are the bytes received for it", words("staleTail")},
 	{6, "the position of an HTTP body is that of the range it answers", words("httpCounts")},
 	{7, "something bootable is recorded; the running slot is never erased, nor the older firmware's during a trial", words("trialOverwrites")},
-	{8, "an unverified image is started once at most", nil},
+	{8, "an unverified image is started once at most", words("trialOverwrites")},
 	{9, "a status update names a job that was delivered", words("jobIDSplice lateBlockFails abortNeedsPublish longJobIDCustom trialOverwrites")},
 	{10, "a job gets one terminal status, and no progress after it", words("lateBlockFails readsIntoTransfer")},
 	{11, "SUCCEEDED of an image comes after its record is VALID, and after its rejection the older one starts", words("trialOverwrites")},
