@@ -57,7 +57,7 @@ func (c *cloudside) actor(sh *shard, e *kernel.Event[msg]) {
 		c.chain.Fold(uint64(now) << 8)
 	case msgStrike:
 		c.chain.Fold(uint64(now)<<8 | 0x30)
-		if next := c.troubles.begin(c.cloud, now, int(e.Msg.gen)); next > 0 {
+		if next := c.troubles.begin(now, int(e.Msg.gen)); next > 0 {
 			sh.k.Send(sh.w.cloudID, next, e.Msg)
 		}
 		c.changed = true

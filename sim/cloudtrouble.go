@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/otasim/otasim/cloud"
@@ -27,13 +28,15 @@ type cloudTrouble struct {
 
 // cloudTroubles are the cloud's faults of a scenario.
 type cloudTroubles struct {
-	all   []*cloudTrouble
-	epoch time.Time
+	mu      sync.Mutex // in live mode the bucket answers in goroutines of its own
+	all     []*cloudTrouble
+	epoch   time.Time
+	restart func(now time.Time) // the broker
 }
 
 // plan draws the cloud's faults. things are the names of the devices.
 func (c *cloudTroubles) plan(w *world) {
-	c.epoch = w.epoch
+	c.epoch, c.restart = w.epoch, w.side.cloud.RestartBroker
 	for i := range w.sc.Faults {
 		f := &w.sc.Faults[i]
 		if f.Type != scenario.FaultCloud {
@@ -70,12 +73,16 @@ func (c *cloudTroubles) of(index int) int {
 }
 
 // begin puts a fault in force; next is when it comes again, 0: not by itself.
-func (c *cloudTroubles) begin(cl *cloud.Cloud, now time.Duration, i int) (next time.Duration) {
+func (c *cloudTroubles) begin(now time.Duration, i int) (next time.Duration) {
+	c.mu.Lock()
 	t := c.all[i]
 	struck, next := t.Begin(now)
-	if struck && t.spec.Effect == scenario.EffectBrokerRestart {
+	if struck = struck && t.spec.Effect == scenario.EffectBrokerRestart; struck {
 		t.hit("broker")
-		cl.RestartBroker(c.epoch.Add(now))
+	}
+	c.mu.Unlock()
+	if struck {
+		c.restart(c.epoch.Add(now))
 	}
 	return next
 }
@@ -108,6 +115,8 @@ func (t *cloudTrouble) strikes(now time.Duration, service, operation, thing stri
 // fate is what becomes of a request to a data plane.
 func (c *cloudTroubles) fate(at time.Time, service, operation, thing string) (fate cloud.Fate) {
 	now := at.Sub(c.epoch)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range c.all {
 		if t.spec.Effect == scenario.EffectIgnoreRange || fate.What != cloud.Served || !t.strikes(now, service, operation, thing) {
 			continue
@@ -161,6 +170,8 @@ func (c *cloudTroubles) faults() *cloud.Faults {
 				f.Status = 500
 			}
 			f.Delay = fate.Delay
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			for _, t := range c.all {
 				if t.spec.Effect == scenario.EffectIgnoreRange && f.Status == 0 && t.strikes(now.Sub(c.epoch), "s3", strings.ToLower(r.Method), "") {
 					f.Whole = true
@@ -173,6 +184,8 @@ func (c *cloudTroubles) faults() *cloud.Faults {
 
 // count adds what the cloud's faults did.
 func (c *cloudTroubles) count(out map[string]report.Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range c.all {
 		f := report.Fault{Name: t.spec.Name, Injected: t.injected, Recovered: t.restored, Phases: map[string]int{}}
 		for p, n := range t.phases {

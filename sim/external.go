@@ -149,7 +149,7 @@ func newFleetAt(to live.Endpoint, cfg FleetOptions, identities []nvs.Identity) (
 		s := w.shardOf(int32(i))
 		u := &unit{w: w.liveWorld, a: &w.devs[i], sh: w.shards[s], lock: &w.locks[s], watch: w}
 		u.client = live.NewClient(w.to, u.event)
-		u.http = live.NewHTTP(u.fetched)
+		u.http = live.NewHTTP(live.Endpoint{Epoch: w.to.Epoch, Clock: w.to.Clock}, u.fetched)
 		u.box.ready = make(chan struct{}, 1)
 		if cfg.Ramp > 0 {
 			u.returns = time.Duration(float64(i) / cfg.Ramp * float64(time.Second))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/api"
+	"github.com/otasim/otasim/cloud/bucket"
 	"github.com/otasim/otasim/cloud/protocol"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/sim/kernel"
@@ -77,18 +78,20 @@ func (s *storefront) Do(_ *api.Call, f func(now time.Time, c *cloud.Cloud) error
 	return f(s.now, s.cloud)
 }
 
-// answer is the response to one request of a device; ok is false if the connection ends instead.
-func (s *storefront) answer(now time.Time, request []byte) (response protocol.Frame, ok bool) {
+// answer is the response to one request of a device; ok is false if the connection ends instead,
+// and delay how long a slow bucket takes.
+func (s *storefront) answer(now time.Time, request []byte) (response protocol.Frame, delay time.Duration, ok bool) {
 	s.now = now
 	s.reader.Reset(request)
 	s.lines.Reset(&s.reader)
 	r, err := http.ReadRequest(s.lines)
 	if err != nil {
-		return protocol.Frame{}, false
+		return protocol.Frame{}, 0, false
 	}
 	r.RemoteAddr = "127.0.0.1:0"
 	w := &responseWriter{header: http.Header{}}
 	s.handler.ServeHTTP(w, r)
+	delay = bucket.Delay(w.header)
 	s.fetched.count(w.status, len(w.body))
 	if w.status == http.StatusPartialContent {
 		key := page{r.URL.Path, r.Header.Get("Range")}
@@ -98,7 +101,7 @@ func (s *storefront) answer(now time.Time, request []byte) (response protocol.Fr
 			s.pages[key] = w.body
 		}
 	}
-	return w.frame(), true
+	return w.frame(), delay, true
 }
 
 // responseWriter collects a response.
@@ -158,23 +161,24 @@ func (w *responseWriter) frame() protocol.Frame {
 func (c *cloudside) https(sh *shard, now time.Duration, id int32, gen uint32, f protocol.Frame) {
 	switch f.Kind {
 	case protocol.FrameHTTPSClient:
-		c.reply(sh, now, id, gen, protocol.Frame{Kind: protocol.FrameHTTPSServer, Body: c.store.chain})
+		c.reply(sh, now, 0, id, gen, protocol.Frame{Kind: protocol.FrameHTTPSServer, Body: c.store.chain})
 	case protocol.FrameHTTP:
-		response, ok := c.store.answer(sh.w.epoch.Add(now), f.Head)
+		response, delay, ok := c.store.answer(sh.w.epoch.Add(now), f.Head)
 		if !ok {
 			response = protocol.Frame{Kind: protocol.FrameHTTPClose}
 		}
-		c.reply(sh, now, id, gen, response)
+		c.reply(sh, now, delay, id, gen, response)
 	}
 }
 
-func (c *cloudside) reply(sh *shard, now time.Duration, id int32, gen uint32, f protocol.Frame) {
+// reply sends a frame that leaves now and is on its way longer than others by delay.
+func (c *cloudside) reply(sh *shard, now, delay time.Duration, id int32, gen uint32, f protocol.Frame) {
 	c.chain.Fold(uint64(now)<<8 | uint64(f.Kind) | 0x80)
 	c.chain.Fold(uint64(id)<<32 | uint64(gen))
 	c.chain.Bytes(f.Head)
 	c.chain.Fold(sh.bodies.Sum(f.Body))
 	l := sh.w.devs[id].link
-	sh.k.Send(id, c.down[id].Send(l, l.Downlink, now, f.Len()), msg{kind: msgFrame, gen: gen, frame: f})
+	sh.k.Send(id, c.down[id].Send(l, l.Downlink, now, f.Len())+delay, msg{kind: msgFrame, gen: gen, frame: f})
 }
 
 // isHTTP reports whether a frame belongs to the HTTPS connection.

@@ -33,6 +33,8 @@ type liveWorld struct {
 	steps  atomic.Uint64
 
 	flights live.Flights
+	cloudy  []dueStrike // faults of the cloud at times; the director's, and so guarded by the broker
+
 	dialsMu sync.Mutex
 	dials   map[*livePath]time.Duration // attempts that nobody answers, until then
 
@@ -110,13 +112,9 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 	w := &liveWorld{world: base, locks: make([]sync.Mutex, len(base.shards)), news: make(chan struct{}, 1)}
 	base.engine = w
 	s3 := s3Options(sc.Cloud.Region, w.seed)
-	endpoint, _, err := w.shop.Serve(&window{world: w, options: s3})
-	if err != nil {
-		return w, err
-	}
 	base.side.op, err = newOperator(sc, w.seed, w.fleet, w, func(c *cloud.Config) {
 		c.External, c.ServeS3, c.Defects = true, w.bucket.Serve, w.opt.Defects.Cloud
-		c.Presign = api.Presigner(endpoint, s3)
+		c.Presign = api.Presigner("https://"+s3Host(s3.Region), s3)
 		// The client library takes a return code that MQTT does not know for a welcome.
 		c.Switches.Broker.ConnectCode = rules.NotAuthorized
 	})
@@ -130,15 +128,34 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 	if w.broker, err = live.NewBroker(w.side.cloud, w.clock, w.epoch, w.tell); err != nil {
 		return w, err
 	}
+	w.side.troubles.restart = func(time.Time) { w.broker.Restart() }
+	for n, t := range w.side.troubles.all {
+		if t.Timed {
+			w.strikeCloud(n, t.At)
+		}
+	}
+	chain, key, err := w.side.cloud.PKI().Server(s3Host(s3.Region))
+	if err != nil {
+		return w, fmt.Errorf("S3: %w", err)
+	}
+	shop := live.Endpoint{Epoch: w.epoch, Clock: w.clock}
+	if shop.Address, err = w.shop.ServeTLS(&window{world: w, options: s3}, chain, key); err != nil {
+		return w, err
+	}
 	to := live.Endpoint{Address: w.broker.Address(), Host: w.side.cloud.Host(), Epoch: w.epoch, Clock: w.clock}
 	for i := range w.devs {
 		s := w.shardOf(int32(i))
 		u := &unit{w: w, a: &w.devs[i], sh: w.shards[s], lock: &w.locks[s], returns: live.Never}
 		u.client = live.NewClient(to, u.event)
+		u.http = live.NewHTTP(shop, u.fetched)
 		if path := w.path(u, i); path != nil {
 			u.client.Via(path, &w.flights)
+			u.http.Via(path, &w.flights)
 		}
-		u.http = live.NewHTTP(u.fetched)
+		if u.a.trouble != nil {
+			u.client.Wall(u.wall)
+			u.http.Wall(u.wall)
+		}
 		u.box.ready = make(chan struct{}, 1)
 		if i < sc.Devices() {
 			u.returns = w.fleet.start(i)
@@ -146,7 +163,7 @@ func newLiveWorld(sc *scenario.Scenario, opt Options) (*liveWorld, error) {
 		if t := u.a.trouble; t != nil {
 			for n, s := range t.strikes {
 				if s.Timed {
-					u.strikes = append(u.strikes, dueStrike{n, s.At})
+					u.strikes = append(u.strikes, dueStrike{i: n, at: s.At})
 				}
 			}
 		}
@@ -207,9 +224,9 @@ func (w *liveWorld) tell() {
 func (w *liveWorld) direct(ctx context.Context) (next time.Duration) {
 	w.broker.Do(func(now time.Duration) {
 		c, op := w.side.cloud, w.side.op
+		next = min(w.end, w.strikeDue(now))
 		c.Wake(w.epoch.Add(now))
 		w.side.changed = op.run(now) || w.side.changed
-		next = w.end
 		if at, ok := op.next(); ok {
 			next = min(next, at)
 		}
@@ -237,6 +254,25 @@ func (w *liveWorld) direct(ctx context.Context) (next time.Duration) {
 		w.show(wall, now)
 		w.shorten(wall, now, next)
 	})
+	return next
+}
+
+// strikeDue begins the faults of the cloud that are due, and says when the next one is.
+func (w *liveWorld) strikeDue(now time.Duration) (next time.Duration) {
+	next = live.Never
+	for i := 0; i < len(w.cloudy); i++ {
+		s := w.cloudy[i]
+		if s.at > now {
+			next = min(next, s.at)
+			continue
+		}
+		w.cloudy = slices.Delete(w.cloudy, i, i+1)
+		i--
+		if again := w.side.troubles.begin(now, s.i); again > 0 {
+			w.strikeCloud(s.i, again)
+		}
+		w.side.changed = true
+	}
 	return next
 }
 
@@ -289,11 +325,23 @@ func (w *liveWorld) cut(a *actor)                       { w.units[a.id].box.poke
 func (w *liveWorld) restore(a *actor, at time.Duration) { w.units[a.id].returns = at }
 
 // What newLiveWorld refuses.
-func (w *liveWorld) tamper(int, int)                          {}
-func (w *liveWorld) strikeBy(int, int)                        {}
-func (w *liveWorld) dial() cloud.ConnID                       { return 0 }
-func (w *liveWorld) replies(cloud.ConnID) []protocol.Frame    { return nil }
-func (w *liveWorld) strike(a *actor, i int, at time.Duration) { w.units[a.id].plan(i, at) }
+func (w *liveWorld) tamper(int, int)                       {}
+func (w *liveWorld) strikeBy(int, int)                     {}
+func (w *liveWorld) dial() cloud.ConnID                    { return 0 }
+func (w *liveWorld) replies(cloud.ConnID) []protocol.Frame { return nil }
+func (w *liveWorld) strike(a *actor, i int, at time.Duration) {
+	w.units[a.id].plan(dueStrike{i: i, at: at})
+}
+
+func (w *liveWorld) heal(a *actor, i int, at time.Duration) {
+	w.units[a.id].plan(dueStrike{i: i, at: at, heals: true})
+}
+
+func (w *liveWorld) strikeCloud(i int, at time.Duration) {
+	w.cloudy = append(w.cloudy, dueStrike{i: i, at: at})
+	w.tell()
+}
+
 func (w *liveWorld) hangUp(a *actor) {
 	w.units[a.id].client.Cut()
 	w.units[a.id].http.Cut()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/otasim/otasim/cloud"
 	"github.com/otasim/otasim/cloud/api"
+	"github.com/otasim/otasim/cloud/bucket"
 )
 
 // window is where devices fetch files in live mode: the S3 of real clients behind a listener of its own.
@@ -28,7 +29,10 @@ func (s *window) Do(_ *api.Call, f func(now time.Time, c *cloud.Cloud) error) (e
 // ServeHTTP is not called before a device has got a URL, which is long after the world is complete.
 func (s *window) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.once.Do(func() { s.handler = api.New(s, s.options) })
-	n := &counter{ResponseWriter: w}
+	n := &counter{ResponseWriter: w, wait: func(d time.Duration) {
+		clock := s.world.clock
+		clock.Wait(r.Context(), clock.Now()+d, nil)
+	}}
 	s.handler.ServeHTTP(n, r)
 	s.world.side.op.fetched.count(n.status, n.bytes)
 }
@@ -36,15 +40,22 @@ func (s *window) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // counter counts the bytes of a body, and remembers the status.
 type counter struct {
 	http.ResponseWriter
+	wait          func(time.Duration) // for a slow bucket
 	status, bytes int
 }
 
 func (c *counter) WriteHeader(status int) {
+	if d := bucket.Delay(c.Header()); d > 0 {
+		c.wait(d)
+	}
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
 }
 
 func (c *counter) Write(b []byte) (int, error) {
+	if c.status == 0 {
+		c.WriteHeader(http.StatusOK)
+	}
 	n, err := c.ResponseWriter.Write(b)
 	c.bytes += n
 	return n, err

@@ -153,7 +153,7 @@ func (w *world) troubleOf(target int) *trouble {
 func (w *world) schedule() {
 	for n, t := range w.side.troubles.all {
 		if t.Timed {
-			w.k.Post(w.cloudID, w.cloudID, t.At, msg{kind: msgStrike, gen: uint32(n)})
+			w.engine.strikeCloud(n, t.At)
 		}
 	}
 	for i := range w.devs {
@@ -305,9 +305,7 @@ func (sh *shard) damage(a *actor, i int) {
 	}
 	a.trouble.placed = append(a.trouble.placed, d)
 	if s.Until != fault.Never {
-		if sh.k != nil {
-			sh.k.Send(a.id, s.Until, msg{kind: msgHeal, gen: uint32(i)})
-		}
+		sh.w.engine.heal(a, i, s.Until)
 	}
 }
 

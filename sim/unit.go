@@ -38,15 +38,16 @@ type unit struct {
 	severed *severed    // the end of the connection that one wants, nil: none
 }
 
-// dueStrike is the i-th strike of a device, at its time.
+// dueStrike is the i-th strike of a device, at its time, or the end of the defects that it has put over the flash.
 type dueStrike struct {
-	i  int
-	at time.Duration
+	i     int
+	at    time.Duration
+	heals bool
 }
 
 // plan has a strike begin at a time. The shard is locked.
-func (u *unit) plan(i int, at time.Duration) {
-	u.strikes = append(u.strikes, dueStrike{i, at})
+func (u *unit) plan(s dueStrike) {
+	u.strikes = append(u.strikes, s)
 	u.box.poke()
 }
 
@@ -56,7 +57,11 @@ func (u *unit) strike(now time.Duration) {
 		if s := u.strikes[i]; s.at <= now {
 			u.strikes = slices.Delete(u.strikes, i, i+1)
 			i--
-			u.sh.begin(u.a, now, s.i)
+			if s.heals {
+				u.sh.heal(u.a, s.i)
+			} else {
+				u.sh.begin(u.a, now, s.i)
+			}
 		}
 	}
 }
@@ -157,6 +162,24 @@ func (u *unit) run(ctx context.Context) {
 	}
 }
 
+// wall is the device's clock. It is asked from goroutines of its connections.
+func (u *unit) wall() time.Time {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	return u.w.epoch.Add(u.sh.wall(u.a, u.w.clock.Now()))
+}
+
+// powerOn gives the device power.
+func (u *unit) powerOn(now time.Duration) bool {
+	if t := u.a.trouble; t != nil {
+		t.boot = now
+		if u.a.cutBy == nil {
+			u.sh.arm(u.a)
+		}
+	}
+	return u.step(now, device.Event{Kind: device.PowerOn})
+}
+
 func (u *unit) busyUntil() time.Duration {
 	u.lock.Lock()
 	defer u.lock.Unlock()
@@ -201,7 +224,7 @@ func (u *unit) alarm(ctx context.Context) {
 				return false
 			}
 			u.returns = live.Never
-			return u.step(now, device.Event{Kind: device.PowerOn})
+			return u.powerOn(now)
 		}
 		at, ok := a.dev.NextWake()
 		return ok && at <= now && u.step(now, device.Event{Kind: device.Wake})
@@ -218,7 +241,7 @@ func (u *unit) mail(ctx context.Context, m mail) {
 		case msgHTTP:
 			return a.powered() && m.connection == u.http.Connection() && u.step(now, m.event)
 		case msgPowerOn:
-			return a.dev != nil && !a.powered() && u.step(now, device.Event{Kind: device.PowerOn})
+			return a.dev != nil && !a.powered() && u.powerOn(now)
 		case msgPowerOff:
 			if a.powered() {
 				u.sh.lost(a, now)
@@ -230,7 +253,7 @@ func (u *unit) mail(ctx context.Context, m mail) {
 			if err := u.sh.make(int32(u.index()), m.name, m.nvs); err != nil {
 				panic(fmt.Sprintf("sim: device %s, of a kind that was made before: %v", m.name, err))
 			}
-			return u.step(now, device.Event{Kind: device.PowerOn})
+			return u.powerOn(now)
 		}
 		return false
 	})
@@ -260,6 +283,9 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 	u.lock.Unlock()
 	if end != nil {
 		u.client.Sever(end.told, end.why)
+		if !end.told { // it is the access point, not the broker's connection
+			u.http.Sever(false)
+		}
 	}
 	u.w.steps.Add(1)
 	if changed {

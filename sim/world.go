@@ -84,6 +84,10 @@ type engine interface {
 	hangUp(a *actor)
 	// strike has the i-th of a device's strikes begin at a time, or at once.
 	strike(a *actor, i int, at time.Duration)
+	// heal has its defects of the flash end then.
+	heal(a *actor, i int, at time.Duration)
+	// strikeCloud has the i-th of the cloud's faults begin at a time.
+	strikeCloud(i int, at time.Duration)
 }
 
 // stop says why a run ended.
@@ -379,6 +383,14 @@ func (w *world) hangUp(a *actor) {
 	}
 }
 
+func (w *world) heal(a *actor, i int, at time.Duration) {
+	w.shards[w.shardOf(a.id)].k.Send(a.id, at, msg{kind: msgHeal, gen: uint32(i)})
+}
+
+func (w *world) strikeCloud(i int, at time.Duration) {
+	w.k.Post(w.cloudID, w.cloudID, at, msg{kind: msgStrike, gen: uint32(i)})
+}
+
 func (w *world) strike(a *actor, i int, at time.Duration) {
 	m := msg{kind: msgStrike, gen: uint32(i)}
 	if ks := w.k.ShardOf(a.id); w.shards[ks.Index].stepping == a {
@@ -512,7 +524,7 @@ func (w *world) conditions(now time.Duration) {
 			return false
 		}
 		if f.Type == scenario.FaultCloud {
-			w.k.Post(w.cloudID, w.cloudID, now, msg{kind: msgStrike, gen: uint32(w.side.troubles.of(p.index))})
+			w.engine.strikeCloud(w.side.troubles.of(p.index), now)
 			return true
 		}
 		for _, t := range p.targets {

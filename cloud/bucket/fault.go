@@ -39,9 +39,14 @@ func (s *Service) SetFaults(decide func(now time.Time, r Request) Fault) {
 
 const delayHeader = "X-Otasim-Delay"
 
-// Delay is how long the answer to a request should have taken.
+// Delay is how long the answer to a request should have taken. It takes the note of it out of the header.
 func Delay(h http.Header) time.Duration {
-	d, err := time.ParseDuration(h.Get(delayHeader))
+	text := h.Get(delayHeader)
+	if text == "" {
+		return 0
+	}
+	h.Del(delayHeader)
+	d, err := time.ParseDuration(text)
 	if err != nil {
 		return 0
 	}

@@ -230,6 +230,15 @@ func (b *Broker) Do(fn func(now time.Duration)) {
 	}
 }
 
+// Restart ends every connection, as a broker that restarts does. Sessions that last stay. It is for the function given to Do.
+func (b *Broker) Restart() {
+	for _, p := range b.peers {
+		p.ends(rules.ServerInitiated)
+		p.cut()
+	}
+	b.listener.drop()
+}
+
 // Quiet reports whether all that the cloud had to say has been said.
 func (b *Broker) Quiet() bool { return b.queued.Load() == b.moved.Load() }
 

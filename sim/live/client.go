@@ -40,6 +40,9 @@ type Endpoint struct {
 	Carried *Carried // counts, nil: nobody asks
 }
 
+// now is the time by the clock.
+func (to *Endpoint) now() time.Time { return to.Epoch.Add(to.Clock.Now()) }
+
 // Carried counts bytes above TLS, in both directions.
 type Carried struct{ In, Out atomic.Uint64 }
 
@@ -50,6 +53,7 @@ type Client struct {
 	to      Endpoint
 	path    Path // nil: nothing but the socket
 	flights *Flights
+	wall    func() time.Time
 	post    func(connection uint32, ev device.Event)
 	gen     uint32
 	now     *session
@@ -61,7 +65,7 @@ type Client struct {
 // NewClient returns a client without a connection. post is called from many
 // goroutines, must not block, and is told which connection an event belongs to.
 func NewClient(to Endpoint, post func(connection uint32, ev device.Event)) *Client {
-	c := &Client{to: to, post: post}
+	c := &Client{to: to, post: post, wall: to.now}
 	c.all, c.end = context.WithCancel(context.Background())
 	return c
 }
@@ -69,6 +73,9 @@ func NewClient(to Endpoint, post func(connection uint32, ev device.Event)) *Clie
 // Via puts a path in front of all connections to come. What is on its way on them is
 // known to flights.
 func (c *Client) Via(path Path, flights *Flights) { c.path, c.flights = path, flights }
+
+// Wall is the device's clock, by which it judges certificates; without it that of the world. It is called from many goroutines.
+func (c *Client) Wall(now func() time.Time) { c.wall = now }
 
 // Sever is the network ending the connection, or the attempt at one; told says whether
 // the other end learns of it. It does nothing without Via.
@@ -101,7 +108,7 @@ func (c *Client) Do(op device.NetOp) {
 	if op.Kind == device.OpConnect {
 		c.Cut()
 		s := &session{to: c.to, connect: op, ready: make(chan struct{}, 1), up: make(chan struct{}), over: make(chan struct{}),
-			path: c.path, flights: c.flights, all: c.all, running: &c.running}
+			path: c.path, flights: c.flights, wall: c.wall, all: c.all, running: &c.running}
 		var ctx context.Context
 		ctx, s.abort = context.WithCancel(c.all)
 		gen := c.gen
@@ -173,6 +180,7 @@ type session struct {
 
 	path    Path
 	flights *Flights
+	wall    func() time.Time
 	gen     uint32
 	all     context.Context //nolint:containedctx // of the client
 	running *sync.WaitGroup // of the client
@@ -399,7 +407,13 @@ func (s *session) do(ctx context.Context, client paho.Client, op device.NetOp) {
 	})
 }
 
-func (s *session) tls() (*tls.Config, error) { return s.to.TLS(&s.connect) }
+func (s *session) tls() (*tls.Config, error) {
+	config, err := s.to.TLS(&s.connect)
+	if err == nil {
+		config.Time = s.wall
+	}
+	return config, err
+}
 
 // TLS makes the configuration of the handshake from what the device read from its
 // flash for OpConnect.
@@ -416,7 +430,7 @@ func (to *Endpoint) TLS(op *device.NetOp) (*tls.Config, error) {
 		RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: to.Host, NextProtos: to.ALPN,
 		CurvePreferences: []tls.CurveID{tls.CurveP256},
 		MinVersion:       tls.VersionTLS12, MaxVersion: tls.VersionTLS12, // what the TLS stack of the firmware speaks
-		Time: func() time.Time { return to.Epoch.Add(to.Clock.Now()) },
+		Time: to.now,
 	}, nil
 }
 

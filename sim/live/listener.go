@@ -124,15 +124,22 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 	close(p.done)
 }
 
+// drop ends every connection.
+func (l *listener) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for conn := range l.open {
+		_ = conn.Close()
+	}
+}
+
 // Close ends the listener and every connection, and waits until the broker has
 // forgotten them.
 func (l *listener) Close(listeners.CloseFn) {
 	l.mu.Lock()
 	l.closed = true
-	for conn := range l.open {
-		_ = conn.Close()
-	}
 	l.mu.Unlock()
+	l.drop()
 	_ = l.tcp.Close()
 	l.all.Wait()
 }
