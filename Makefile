@@ -12,11 +12,11 @@ CC       ?= cc
 LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live predict fuzz mutants explore-long coverage-totals check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live predict fuzz mutants explore-long campaign coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | campaign | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -106,6 +106,12 @@ explore-long:
 # Complete sweeps that take too long for every push.
 check-long:
 	OTASIM_LONG=1 $(GO) test -timeout 6h ./...
+
+# Ten minutes of otasim explore with the coverage of named states; CAMPAIGN=20m is another budget. Interrupted, it goes on.
+CAMPAIGN ?= 10m
+campaign:
+	@mkdir -p $(BIN)
+	$(GO) run . explore sim/explore/trials/campaign.yaml --for $(CAMPAIGN) --state $(BIN)/campaign.json --out $(BIN)/campaign
 
 clean:
 	rm -rf otasim $(BIN)

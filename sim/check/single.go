@@ -190,6 +190,14 @@ func (w *Watch) Start(now time.Duration, f *flashmodel.Flash, at, efuse uint32) 
 	w.tested = false
 }
 
+// Version is that of the image that runs, "" in the boot loader.
+func (w *Watch) Version() string {
+	if w.running == nil {
+		return ""
+	}
+	return w.image.Version
+}
+
 // recordCRC is the checksum of a record: CRC-32 of its sequence number, as bootloader_common_ota_select_crc computes it.
 func recordCRC(seq []byte) uint32 { return crc32.Update(0xffffffff, crc32.IEEETable, seq) }
 

@@ -39,7 +39,8 @@ messages are lost, doubled and delayed. The scenario's own faults, attacks and
 assertions are left out; the invariants of docs/explore.md judge.
 
 Each failure is reduced to its shortest list of acts and printed with a replay token.
-Exit status: 0 nothing found, 99 an invariant was broken.`,
+Exit status: 0 nothing found, 99 an invariant was broken, or a state that must be
+reached never was.`,
 		Example: `  otasim explore scenarios/first-update.yaml
   otasim explore scenarios/power-cut.yaml --only cuts --seeds 8
   otasim explore scenarios/power-cut.yaml --for 10m --state campaign.json`,
@@ -62,6 +63,7 @@ Exit status: 0 nothing found, 99 an invariant was broken.`,
 	fl.IntVar(&f.plan.Workers, "workers", 0, "threads; what is found does not depend on it (default: cores)")
 	fl.StringVar(&f.budget, "for", "", "after the exhaustive parts, swarm until this much wall time has passed")
 	fl.Uint64Var(&f.plan.Swarm, "swarm", 200, "swarm runs, each with its own draw of faults and settings")
+	fl.StringArrayVar(&f.plan.Reach, "reach", nil, "a named state that must be reached, besides those that the scenario promises by itself (repeatable)")
 	fl.StringVar(&f.plan.State, "state", "", "file that keeps the progress: an interrupted search goes on from it")
 	fl.StringVar(&f.dir, "out", "", "folder for one scenario file per failure")
 	fl.StringVar(&f.plan.Defects, "defect", "", "plant these defects, by id")
@@ -124,7 +126,7 @@ func (c *command) explore(ctx context.Context, path string, f *exploreFlags) err
 	switch {
 	case ctx.Err() != nil:
 		return &exit{status: ExitInterrupted}
-	case found.Broken() > 0:
+	case found.Broken() > 0, len(found.Missed()) > 0:
 		return &exit{status: ExitFailed}
 	}
 	return nil

@@ -3,10 +3,8 @@ package explore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -24,6 +22,7 @@ type Plan struct {
 	Seeds    int      // for each random mode
 	Workers  int      // 0: one per processor
 	Swarm    uint64   // swarm runs
+	Reach    []string // named states that must be reached, besides those that the scenario promises by itself
 	For      time.Duration
 	State    string // file that keeps the progress
 	Defects  string
@@ -47,7 +46,7 @@ func Parts() []string { return []string{PartCuts, PartDoubles, PartMessages, Par
 // Progress is how far a campaign is.
 type Progress struct {
 	Part            string
-	Done, Jobs      int
+	Percent         int // of the time that it takes, as far as that can be told
 	Cases           uint64
 	Rate            float64 // cases a second
 	Left            time.Duration
@@ -57,42 +56,7 @@ type Progress struct {
 
 func (p Progress) String() string {
 	return fmt.Sprintf("%-8s  %3d %%  %d cases, %.0f/s  states %d/%d  failures %d  %s left",
-		p.Part, 100*p.Done/max(p.Jobs, 1), p.Cases, p.Rate, p.Reached, p.States, p.Failures, p.Left.Round(time.Second))
-}
-
-// Findings is what a campaign came to.
-type Findings struct {
-	Case     Case
-	Tally    Tally
-	PerPart  map[string]*PartTally
-	Failures []Finding
-	Elapsed  time.Duration
-	Done     bool // not interrupted
-}
-
-// PartTally is one part's share.
-type PartTally struct {
-	Cases      uint64        `json:"cases"`      // cut points, booted to a verdict
-	Recoveries uint64        `json:"recoveries"` // whole runs
-	Time       time.Duration `json:"nanoseconds"`
-}
-
-// Finding is a failure with the way to see it again.
-type Finding struct {
-	Failure
-	Token string
-	File  string // of the scenario, if one was written
-}
-
-// Broken is the number of failures that are no known limit.
-func (f *Findings) Broken() int {
-	n := 0
-	for i := range f.Failures {
-		if f.Failures[i].Known == "" {
-			n++
-		}
-	}
-	return n
+		p.Part, p.Percent, p.Cases, p.Rate, p.Reached, p.States, p.Failures, p.Left.Round(time.Second))
 }
 
 // work is a piece of a campaign: small enough to be done again after an interruption.
@@ -102,26 +66,23 @@ type work struct {
 	run  func(e *Explorer, tick func(uint64) bool) (*Tally, error)
 }
 
-// saved is the state file.
-type saved struct {
-	Case  Case
-	Seeds int
-	Done  map[string]*Tally // by id of the work
-}
-
 // campaign is a running one.
 type campaign struct {
 	ctx     context.Context //nolint:containedctx // of the campaign
 	base    Case
 	plan    Plan
-	state   saved
+	done    map[string]*piece // by id
+	file    *os.File          // the state, nil: none
 	mu      sync.Mutex
-	cases   atomic.Uint64
+	cases   atomic.Uint64 // of this call
 	began   time.Time
 	covered Coverage
 	failed  int
-	fresh   int // works done in this call
 	per     map[string]*PartTally
+	todo    map[string]int           // works that are still planned, by part
+	cost    map[string]time.Duration // what one is thought to take, until one is done
+	works   map[string]int           // done in this call
+	spent   map[string]time.Duration // on them
 }
 
 // Campaign searches a case's scenario. When ctx ends, the findings are those so far.
@@ -135,9 +96,13 @@ func Campaign(ctx context.Context, base Case, plan Plan) (*Findings, error) {
 			return nil, fmt.Errorf("%w: no part %q: one of %s", ErrPlan, o, strings.Join(Parts(), ", "))
 		}
 	}
-	c := &campaign{ctx: ctx, base: base, plan: plan, began: time.Now(), per: map[string]*PartTally{}} //nolint:forbidigo // for the rate, not for the search
+	c := &campaign{ctx: ctx, base: base, plan: plan, began: time.Now(), per: map[string]*PartTally{}, done: map[string]*piece{}, //nolint:forbidigo // for the rate, not for the search
+		todo: map[string]int{}, works: map[string]int{}, spent: map[string]time.Duration{}}
 	if err := c.resume(); err != nil {
 		return nil, err
+	}
+	if c.file != nil {
+		defer c.file.Close()
 	}
 	e, err := New(ctx, base)
 	if err != nil {
@@ -147,6 +112,8 @@ func Campaign(ctx context.Context, base Case, plan Plan) (*Findings, error) {
 	if err != nil {
 		return nil, err
 	}
+	one := time.Since(c.began) //nolint:forbidigo // an idea of what a whole run takes
+	c.cost = map[string]time.Duration{PartCuts: 4 * one, PartDoubles: one, PartMessages: runsPerWork * one, PartSwarm: 2 * swarmWork * one}
 	devices, err := c.devices(e)
 	if err != nil {
 		return nil, err
@@ -169,11 +136,22 @@ func Campaign(ctx context.Context, base Case, plan Plan) (*Findings, error) {
 	if c.wants(PartMessages) {
 		first = append(first, messageWorks(ref, devices)...)
 	}
+	for i := range first {
+		c.todo[first[i].part]++
+	}
+	if c.wants(PartCuts) {
+		c.todo[PartCuts] += kindGuess
+	}
+	if c.wants(PartSwarm) {
+		c.todo[PartSwarm] = int((plan.Swarm + swarmRound - 1) / swarmRound * (swarmRound / swarmWork))
+	}
 	if err := c.do(first, t); err != nil {
 		return nil, err
 	}
+	c.todo[PartCuts] = 0
 	if c.wants(PartCuts) {
 		second = kindWorks(t.Kinds)
+		c.todo[PartCuts] = len(second)
 		if err := c.do(second, t); err != nil {
 			return nil, err
 		}
@@ -186,7 +164,11 @@ func Campaign(ctx context.Context, base Case, plan Plan) (*Findings, error) {
 		}
 	}
 	t.Kinds = nil
-	out := &Findings{Case: base, Tally: *t, PerPart: c.per, Elapsed: time.Since(c.began), Done: ctx.Err() == nil} //nolint:forbidigo // for the reader
+	promise, err := c.promised(e, ref, devices)
+	if err != nil {
+		return nil, err
+	}
+	out := &Findings{Case: base, Tally: *t, PerPart: c.per, Promised: promise, Elapsed: time.Since(c.began), Done: ctx.Err() == nil} //nolint:forbidigo // for the reader
 	for _, f := range t.Failures {
 		g, token, err := c.finish(e, f)
 		if err != nil {
@@ -217,52 +199,15 @@ func (c *campaign) devices(e *Explorer) (out []int, err error) {
 	return out, nil
 }
 
-// resume reads the state file, if there is one.
-func (c *campaign) resume() error {
-	c.state = saved{Case: c.base, Seeds: c.plan.Seeds, Done: map[string]*Tally{}}
-	if c.plan.State == "" {
-		return nil
-	}
-	text, err := os.ReadFile(c.plan.State)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var s saved
-	if err := json.Unmarshal(text, &s); err != nil {
-		return fmt.Errorf("%w: state file %s: %w", ErrPlan, c.plan.State, err)
-	}
-	if fmt.Sprint(s.Case) != fmt.Sprint(c.base) || s.Seeds != c.plan.Seeds {
-		return fmt.Errorf("%w: state file %s is of another campaign: remove it or name another one", ErrPlan, c.plan.State)
-	}
-	c.state = s
-	return nil
-}
-
-func (c *campaign) save() error {
-	if c.plan.State == "" {
-		return nil
-	}
-	text, err := json.Marshal(&c.state)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.plan.State+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(c.plan.State+".new", c.plan.State)
-}
+// kindGuess is about how many works the whole runs of a sweep make.
+const kindGuess = 8
 
 // do does works on all workers and adds their tallies in the order of the works, whoever did them.
 func (c *campaign) do(works []work, t *Tally) error {
-	tallies := make([]*Tally, len(works))
+	pieces := make([]*piece, len(works))
 	var next atomic.Int64
 	errs := make([]error, c.plan.Workers)
 	var wg sync.WaitGroup
-	began := time.Now() //nolint:forbidigo // for the time left
-	done := 0
 	for i := range c.plan.Workers {
 		wg.Go(func() {
 			var e *Explorer
@@ -272,12 +217,8 @@ func (c *campaign) do(works []work, t *Tally) error {
 					return
 				}
 				w := &works[k]
-				c.mu.Lock()
-				old := c.state.Done[w.id]
-				c.mu.Unlock()
-				if old != nil {
-					tallies[k] = old
-				} else {
+				old := c.done[w.id] // written by resume only
+				if old == nil {
 					if e == nil {
 						if e, errs[i] = New(c.ctx, c.base); errs[i] != nil {
 							return
@@ -286,22 +227,19 @@ func (c *campaign) do(works []work, t *Tally) error {
 					start := time.Now() //nolint:forbidigo // for the rate
 					tally, err := w.run(e, func(n uint64) bool {
 						c.cases.Add(n)
-						c.show(w.part, done, len(works), began)
+						c.show(w.part)
 						return c.ctx.Err() == nil
 					})
 					if err != nil || c.ctx.Err() != nil {
 						errs[i] = err
 						return
 					}
-					tallies[k] = tally
-					c.note(w, tally, time.Since(start)) //nolint:forbidigo // for the rate
+					pieces[k] = &piece{w.id, w.part, time.Since(start), tally} //nolint:forbidigo // for the rate
+				} else {
+					pieces[k] = old
 				}
-				c.mu.Lock()
-				done++
-				c.covered.add(&tallies[k].Coverage)
-				c.failed += len(tallies[k].Failures)
-				c.mu.Unlock()
-				c.show(w.part, done, len(works), began)
+				errs[i] = c.note(pieces[k], old == nil)
+				c.show(w.part)
 			}
 		})
 	}
@@ -309,48 +247,56 @@ func (c *campaign) do(works []work, t *Tally) error {
 	if err := cmp.Or(errs...); err != nil {
 		return err
 	}
-	for _, x := range tallies {
+	for _, x := range pieces {
 		if x != nil {
-			t.Merge(x)
+			t.Merge(x.Tally)
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.save()
+	return nil
 }
 
-// note keeps a finished work.
-func (c *campaign) note(w *work, t *Tally, d time.Duration) {
+// note counts a finished work, and keeps it if it is a fresh one.
+func (c *campaign) note(x *piece, fresh bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.Done[w.id] = t
-	p := c.per[w.part]
+	p := c.per[x.Part]
 	if p == nil {
 		p = &PartTally{}
-		c.per[w.part] = p
+		c.per[x.Part] = p
 	}
-	p.Cases += t.Cases
-	p.Recoveries += t.Recoveries
-	p.Time += d
-	if c.fresh++; c.fresh%32 == 0 {
-		_ = c.save() // once more at the end, where an error counts
+	p.Cases += x.Tally.Cases
+	p.Recoveries += x.Tally.Recoveries
+	p.Time += x.Time
+	c.todo[x.Part] = max(c.todo[x.Part]-1, 0)
+	c.covered.add(&x.Tally.Coverage)
+	c.failed += len(x.Tally.Failures)
+	if !fresh {
+		return nil
 	}
+	c.works[x.Part]++
+	c.spent[x.Part] += x.Time
+	return c.keep(x)
 }
 
-func (c *campaign) show(part string, done, jobs int, began time.Time) {
+func (c *campaign) show(part string) {
 	if c.plan.Progress == nil {
 		return
 	}
+	elapsed := time.Since(c.began) //nolint:forbidigo // of a progress line
 	c.mu.Lock()
 	reached, all := c.covered.Reached()
-	failed := c.failed
-	c.mu.Unlock()
-	now := time.Now() //nolint:forbidigo // of a progress line
-	p := Progress{Part: part, Done: done, Jobs: jobs, Cases: c.cases.Load(), Reached: reached, States: all, Failures: failed}
-	p.Rate = float64(p.Cases) / max(now.Sub(c.began).Seconds(), 1e-3)
-	if done > 0 {
-		p.Left = now.Sub(began) * time.Duration(jobs-done) / time.Duration(done)
+	p := Progress{Part: part, Cases: c.cases.Load(), Reached: reached, States: all, Failures: c.failed}
+	for name, n := range c.todo {
+		one := c.cost[name]
+		if done := c.works[name]; done > 0 {
+			one = c.spent[name] / time.Duration(done)
+		}
+		p.Left += time.Duration(n) * one / time.Duration(c.plan.Workers)
 	}
+	c.mu.Unlock()
+	p.Left = max(p.Left, c.plan.For-elapsed)
+	p.Rate = float64(p.Cases) / max(elapsed.Seconds(), 1e-3)
+	p.Percent = int(100 * elapsed / max(elapsed+p.Left, 1))
 	c.plan.Progress(p)
 }
 
@@ -364,15 +310,17 @@ func (c *campaign) finish(e *Explorer, f Failure) (Failure, string, error) {
 	ctx := context.WithoutCancel(c.ctx)
 	e.ctx = ctx
 	k := c.base
-	if f.Seed != 0 {
+	if f.Seed != 0 { // of a swarm run
 		var err error
 		if e, k, f, err = c.plainer(ctx, e, f); err != nil {
 			return f, "", err
 		}
 	}
-	f, err := e.Shrink(f)
-	if err != nil {
-		return f, "", err
+	if c.ctx.Err() == nil {
+		var err error
+		if f, err = e.Shrink(f); err != nil {
+			return f, "", err
+		}
 	}
 	token, err := e.Token(k, f.Acts)
 	return f, token, err
@@ -416,81 +364,4 @@ func (e *Explorer) Token(k Case, acts []Act) (string, error) {
 	}
 	k.Acts, k.Trace = FormatActs(acts), r.Outcome.TraceHash[:16]
 	return k.Token(), nil
-}
-
-// Write prints the findings for a reader.
-func (f *Findings) Write(w io.Writer) {
-	f.writeParts(w)
-	reached, all := f.Tally.Coverage.Reached()
-	fmt.Fprintf(w, "\nnamed states %d of %d, in %v\n", reached, all, f.Elapsed.Round(time.Millisecond))
-	for i, n := range f.Tally.Coverage {
-		fmt.Fprintf(w, "  %-40s %d\n", State(i), n)
-	}
-	if len(f.Failures) == 0 {
-		fmt.Fprintf(w, "\nno invariant was broken\n")
-	}
-	for i := range f.Failures {
-		x := &f.Failures[i]
-		fmt.Fprintf(w, "\n%s  %s\n", x.Invariant, x.Detail)
-		if x.Known != "" {
-			fmt.Fprintf(w, "  known   %s\n", x.Known)
-		}
-		fmt.Fprintf(w, "  at      %s (%d cases)\n  acts    %s\n", x.Where, x.Count, FormatActs(x.Acts))
-		for _, s := range x.Sets {
-			fmt.Fprintf(w, "  set     %s\n", s)
-		}
-		if x.File != "" {
-			fmt.Fprintf(w, "  file    %s\n", x.File)
-		}
-		fmt.Fprintf(w, "  again   otasim replay %s\n", x.Token)
-	}
-	if !f.Done {
-		fmt.Fprintf(w, "\ninterrupted: these are the findings so far\n")
-	}
-}
-
-func (f *Findings) writeParts(w io.Writer) {
-	for _, name := range Parts() {
-		if p := f.PerPart[name]; p != nil {
-			n := p.Cases + p.Recoveries
-			fmt.Fprintf(w, "%-9s %9d cut points, %6d whole runs  %8.0f cases/s per core\n", name, p.Cases, p.Recoveries, float64(n)/max(p.Time.Seconds(), 1e-9))
-		}
-	}
-}
-
-// WriteJSON writes the findings as one document.
-func (f *Findings) WriteJSON(w io.Writer) error {
-	type failure struct {
-		Invariant string   `json:"invariant"`
-		Detail    string   `json:"detail"`
-		Known     string   `json:"known,omitempty"`
-		Where     string   `json:"where"`
-		Cases     uint64   `json:"cases"`
-		Acts      string   `json:"acts"`
-		Sets      []string `json:"sets,omitempty"`
-		File      string   `json:"file,omitempty"`
-		Replay    string   `json:"replay"`
-	}
-	doc := struct {
-		Schema     string                `json:"schema"`
-		Scenario   string                `json:"scenario"`
-		Seed       uint64                `json:"seed"`
-		Cases      uint64                `json:"cases"`
-		Recoveries uint64                `json:"recoveries"`
-		Parts      map[string]*PartTally `json:"parts"`
-		States     map[string]uint64     `json:"states"`
-		Failures   []failure             `json:"failures"`
-		Complete   bool                  `json:"complete"`
-		Seconds    float64               `json:"wall_seconds"`
-	}{"otasim.explore/1", f.Case.File, f.Case.Seed, f.Tally.Cases, f.Tally.Recoveries, f.PerPart, map[string]uint64{}, []failure{}, f.Done, f.Elapsed.Seconds()}
-	for i, n := range f.Tally.Coverage {
-		doc.States[State(i).String()] = n
-	}
-	for i := range f.Failures {
-		x := &f.Failures[i]
-		doc.Failures = append(doc.Failures, failure{x.Invariant, x.Detail, x.Known, x.Where, x.Count, FormatActs(x.Acts), x.Sets, x.File, x.Token})
-	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(doc)
 }

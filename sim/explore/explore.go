@@ -353,6 +353,9 @@ func (w *sweeper) cut(u *unit, op flashmodel.Op) {
 		w.tally.Torn[w.cuts[i].Mode]++
 		e := s.EFuse()
 		fuse := e.SecureVersion(max(u.board.SecVerBits, 1))
+		if u.board.AntiRollback && fuse > u.secure {
+			w.tally.Coverage[FuseAhead]++
+		}
 		var b *check.Breach
 		w.cover(u, &op, data, steady, &before, w.cuts[i].Mode)
 		if ok {
@@ -448,15 +451,15 @@ func (w *sweeper) started(u *unit, s *device.Device, v *bootloader.Verdict, befo
 	after := check.Records(s.Flash(), u.board.Otadata)
 	pending := false
 	for i := range after {
-		if after[i].Good && after[i].State == 4 && before[i].State == 1 {
-			c[TrialAborted]++
+		if was := &before[i]; was.Good && was.State == 1 && (after[i].Blank || after[i].Good && after[i].State == 4) {
+			c[TrialAborted]++ // afr-2022 erases the record in the end
 		}
 		pending = pending || after[i].Good && after[i].State == 1
 	}
 	if v.Selected && v.StartIndex != v.Index {
 		c[StartsFallback]++
 	}
-	if version == w.e.first(u) {
+	if version == u.old {
 		c[StartsOld]++
 		return
 	}
@@ -489,7 +492,13 @@ func (e *Explorer) Sweep(s Sweep, tick func(n uint64) bool) (*Tally, error) {
 			w.after = max(w.after, a.N+1)
 		}
 	}
-	if _, err := e.Run(s.Before, func(p *player) { p.command = w.cut }); err != nil {
+	if _, err := e.Run(s.Before, func(p *player) {
+		p.command = w.cut
+		for i := range p.units {
+			p.units[i].old = e.first(&p.units[i])
+			p.units[i].secure = e.secureOf(p.units[i].old)
+		}
+	}); err != nil {
 		return nil, err
 	}
 	return &w.tally, nil

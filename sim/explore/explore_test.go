@@ -133,11 +133,32 @@ func TestResume(t *testing.T) {
 		if last = f; f.Done {
 			break
 		}
+		// As if it had been killed in the middle of a line.
+		file, err := os.OpenFile(state, os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = file.WriteString(`{"ID":"cuts/3","Part":"cuts","Tally":{"Ca`)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
 	}
 	require.True(t, last.Done)
 	require.Equal(t, whole.Tally, last.Tally)
 	require.Equal(t, whole.Failures, last.Failures)
+	require.Equal(t, whole.PerPart[PartCuts].Cases, last.PerPart[PartCuts].Cases)
 	_, err := Campaign(t.Context(), c, Plan{Seeds: 2, Workers: 1, State: state})
+	require.ErrorIs(t, err, ErrPlan)
+}
+
+// TestPromises: a campaign that does not get where it must fails, an interrupted one promises nothing.
+func TestPromises(t *testing.T) {
+	c := caseOf(t, "power-cut", 1, append([]string{"fleet.groups.field.agent=ideal"}, small...)...)
+	f := search(t, c, Plan{Only: []string{PartCuts}, Seeds: 2, Workers: 2, Reach: []string{"both records torn"}})
+	require.Equal(t, []State{BothTorn}, f.Missed())
+	require.Greater(t, len(f.Promised), 20)
+	require.NotContains(t, f.Promised, MessageLost)
+	require.Empty(t, f.Failures)
+	f.Done = false
+	require.Empty(t, f.Missed())
+	_, err := Campaign(t.Context(), c, Plan{Only: []string{PartSwarm}, Reach: []string{"no such state"}})
 	require.ErrorIs(t, err, ErrPlan)
 }
 

@@ -51,6 +51,8 @@ type unit struct {
 	slot     uint32     // flash address of the running slot, 0: none
 	asked    bool       // since the boot, the cloud sent a document that asks for a self-test
 	evidence Evidence
+	old      string // version that the device would keep if the update failed
+	secure   uint32 // secure version of the image it came with
 }
 
 func newPlayer(boards []sim.Board, chip func(*sim.Board) check.Chip, acts []Act) (*player, []sim.Off, error) {
@@ -187,6 +189,8 @@ func (p *player) Point(i int, d *device.Device, now time.Duration, pt device.Poi
 		u.slot, u.asked = 0, false
 	case device.PointJobReceived:
 		u.told()
+	case device.PointSlotErase:
+		u.old = u.watch.Version()
 	case device.PointStarted:
 		if r, ok := d.Running(); ok {
 			u.watch.Start(now, d.Flash(), r.Slot.Offset, u.efuse())
