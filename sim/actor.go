@@ -536,24 +536,25 @@ func (sh *shard) reached(d *device.Device, now time.Duration, p device.Point, ar
 // plan lets the first power cut that waits for this point take its course. One is
 // under way at a time.
 func (sh *shard) plan(a *actor, f *flashmodel.Flash, p device.Point, arg int) {
-	if a.cutBy != nil {
+	next := -1
+	for i, c := range a.cuts {
+		if !c.Pass(p, arg) && next < 0 && a.cutBy == nil && c.Matches(p, arg) {
+			next = i
+		}
+	}
+	if next < 0 {
 		return
 	}
-	for i, c := range a.cuts {
-		if !c.Matches(p, arg) {
-			continue
+	c := a.cuts[next]
+	a.cuts = slices.Delete(a.cuts, next, next+1)
+	a.cutBy = c
+	if at, later := c.Strike(f); later {
+		a.cutAt = at
+		f.SetCutSeed(c.Seed())
+		f.SetCutAt(at)
+		if a.trouble != nil && len(a.trouble.timed) > 0 && a.trouble.timed[0].At < at {
+			f.SetCutAt(a.trouble.timed[0].At)
 		}
-		a.cuts = slices.Delete(a.cuts, i, i+1)
-		a.cutBy = c
-		if at, later := c.Strike(f); later {
-			a.cutAt = at
-			f.SetCutSeed(c.Seed())
-			f.SetCutAt(at)
-			if a.trouble != nil && len(a.trouble.timed) > 0 && a.trouble.timed[0].At < at {
-				f.SetCutAt(a.trouble.timed[0].At)
-			}
-			sh.w.engine.cut(a)
-		}
-		return
+		sh.w.engine.cut(a)
 	}
 }

@@ -179,6 +179,9 @@ func (b *Bench) Images() (labels []string, data [][]byte) {
 	return labels, data
 }
 
+// Lead is how long an event of the scenario takes to reach a device.
+func (b *Bench) Lead() time.Duration { return b.kept.fleet.lookahead() }
+
 // Store is where the flash contents of all runs live.
 func (b *Bench) Store() *flashmodel.Store { return b.kept.store }
 

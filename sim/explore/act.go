@@ -76,11 +76,7 @@ func (a Act) String() string {
 	case Off:
 		fmt.Fprintf(&b, " %s", a.At)
 	default:
-		dir := "down"
-		if a.Up {
-			dir = "up"
-		}
-		fmt.Fprintf(&b, " %s %d", dir, a.N)
+		fmt.Fprintf(&b, " %s %d", direction(a.Up), a.N)
 	}
 	switch {
 	case a.Kind == Drop:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/bootloader"
 	"github.com/otasim/otasim/flashmodel"
@@ -24,6 +25,7 @@ type Explorer struct {
 	trusted check.Trusted
 	defects sim.Defects
 	plain   map[string]string // how executions end without acts, by thing and job
+	ended   map[string]int    // how many of a job succeed then
 	ctx     context.Context   //nolint:containedctx // of the campaign; the hooks of a run have no other way to it
 }
 
@@ -86,9 +88,12 @@ func (e *Explorer) Run(acts []Act, change func(*player)) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.plain = map[string]string{}
+		e.plain, e.ended = map[string]string{}, map[string]int{}
 		for _, x := range r.Outcome.Executions {
 			e.plain[x.Thing+" "+x.Job] = x.Status.String()
+			if x.Status == jobs.Succeeded {
+				e.ended[x.Job]++
+			}
 		}
 	}
 	p, offs, err := newPlayer(e.boards, e.chip, acts)

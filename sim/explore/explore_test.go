@@ -15,7 +15,6 @@ import (
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/sim"
 	"github.com/otasim/otasim/sim/check"
-	"github.com/otasim/otasim/sim/scenario"
 )
 
 func caseOf(t testing.TB, name string, devices int, sets ...string) Case {
@@ -231,29 +230,6 @@ func TestRunAndReplay(t *testing.T) {
 		rep, err := c.Replay(t.Context(), &Recorder{Flash: true, Console: true}, false)
 		require.NoError(t, err)
 		require.Equal(t, res.TraceHash, rep.Outcome.TraceHash, name)
-	}
-}
-
-// TestScenarioFile: the file made of a failure shows the failure when it is run.
-func TestScenarioFile(t *testing.T) {
-	c := caseOf(t, "power-cut", 1, append([]string{"fleet.groups.field.agent=ota-main"}, small...)...)
-	f := search(t, c, Plan{Seeds: 1, Only: []string{PartCuts}})
-	require.NotEmpty(t, f.Failures)
-	text, err := os.ReadFile(c.File)
-	require.NoError(t, err)
-	for i := range f.Failures {
-		made, ok, err := ScenarioFile(t.Context(), text, &f.Failures[i])
-		require.NoError(t, err)
-		require.True(t, ok)
-		path := t.TempDir() + "/found.yaml"
-		require.NoError(t, os.WriteFile(path, made, 0o600))
-		sc, problems, err := scenario.Load(path, scenario.Options{})
-		require.NoError(t, err)
-		require.NotNil(t, sc, "%v\n%s", problems, made)
-		res, err := sim.Run(t.Context(), sc, sim.Options{Workers: 1})
-		require.NoError(t, err)
-		require.Equal(t, 1, res.Variants[0].Result.Fleet.Mismatched, string(made))
-		require.Equal(t, 1, res.Variants[0].Result.Faults[0].Injected)
 	}
 }
 

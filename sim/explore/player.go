@@ -42,14 +42,16 @@ type unit struct {
 	off      time.Duration
 	point    device.Point // the last one
 	fired    []Act
-	spots    []Spot // where they did, as a scenario file says it
-	anchor   Spot   // the last point that was reached for the first time, and commands since
-	seen     map[Spot]bool
-	struck   string     // where the last of them did
-	meddled  []meddling // what they did to messages
-	harmless bool       // all acts so far only repeat messages, or delay or drop blocks
-	slot     uint32     // flash address of the running slot, 0: none
-	asked    bool       // since the boot, the cloud sent a document that asks for a self-test
+	spots    []Spot          // where they did, as a scenario file says it
+	did      []string        // and for a reader
+	lost     []time.Duration // when power failed by the acts at a time
+	anchor   Spot            // the last point, and commands since
+	seen     map[Spot]int    // how often each was reached
+	struck   string          // where the last of them did
+	meddled  []meddling      // what they did to messages
+	harmless bool            // all acts so far only repeat messages, or delay or drop blocks
+	slot     uint32          // flash address of the running slot, 0: none
+	asked    bool            // since the boot, the cloud sent a document that asks for a self-test
 	evidence Evidence
 	old      string // version that the device would keep if the update failed
 	secure   uint32 // secure version of the image it came with
@@ -130,11 +132,23 @@ func (u *unit) BeforeOp(op flashmodel.Op) flashmodel.Cut {
 	if op.Index > a.N {
 		return flashmodel.Cut{} // the command was passed while another cut was under way
 	}
+	a.fit(op.Kind)
 	u.cut, u.off, u.harmless = true, a.By, false
 	u.fired, u.spots = append(u.fired, a), append(u.spots, u.anchor)
 	u.struck = where(u, &op, op.Addr >= u.board.Otadata && op.Addr < u.board.Otadata+2*flashmodel.SectorSize)
+	u.did = append(u.did, fmt.Sprintf("%s of 0x%x+%d after %s", op.Kind, op.Addr, op.Len, pointText(u.anchor.Point, u.anchor.Arg)))
 	u.p.note(op.Start, u.index, "power fails in flash command %d, %s of 0x%x+%d: %s", op.Index, op.Kind, op.Addr, op.Len, modeText(a))
 	return flashmodel.Cut{Mode: a.Mode, Keep: a.Keep, Seed: a.Seed}
+}
+
+// fit gives a drawn act a mode that the command can be torn in.
+func (a *Act) fit(k flashmodel.OpKind) {
+	switch {
+	case k == flashmodel.OpErase && a.Mode == flashmodel.CutSubset:
+		a.Mode = flashmodel.CutEraseNoise
+	case k != flashmodel.OpErase && (a.Mode == flashmodel.CutEraseZeroed || a.Mode == flashmodel.CutEraseNoise || a.Mode == flashmodel.CutEraseLooksDone):
+		a.Mode = flashmodel.CutSubset
+	}
 }
 
 func modeText(a Act) string {
@@ -176,13 +190,12 @@ func (p *player) Point(i int, d *device.Device, now time.Duration, pt device.Poi
 	if pt == device.PointBlockReceived || pt == device.PointBlockProgrammed {
 		spot.Arg = arg
 	}
-	if !u.seen[spot] {
-		if u.seen == nil {
-			u.seen = map[Spot]bool{}
-		}
-		u.seen[spot] = true
-		u.anchor = spot
+	if u.seen == nil {
+		u.seen = map[Spot]int{}
 	}
+	u.seen[spot]++
+	u.anchor = spot
+	u.anchor.Nth = u.seen[spot]
 	switch pt {
 	case device.PointBoot:
 		u.watch.Booting()
@@ -205,10 +218,11 @@ func (p *player) Point(i int, d *device.Device, now time.Duration, pt device.Poi
 }
 
 // Spot is a flash command by the program: the Skip-th one, counted from 1, after a point was reached for the
-// first time.
+// Nth time.
 type Spot struct {
 	Point device.Point
 	Arg   int // of a block, else -1
+	Nth   int
 	Skip  int
 }
 
@@ -227,6 +241,9 @@ func (p *player) Lost(i int, d *device.Device, now time.Duration) time.Duration 
 	u.watch.Booting()
 	u.inner = nil
 	off := time.Duration(0)
+	for len(u.offs) > 1 && now >= u.offs[1].At {
+		u.offs = u.offs[1:] // it had no power then
+	}
 	switch {
 	case u.cut:
 		u.cut, off = false, u.off
@@ -235,6 +252,8 @@ func (p *player) Lost(i int, d *device.Device, now time.Duration) time.Duration 
 		u.fired, u.spots = append(u.fired, u.offs[0]), append(u.spots, Spot{})
 		u.harmless = false
 		u.struck = "power off in " + d.Phase().String()
+		u.did = append(u.did, u.struck)
+		u.lost = append(u.lost, now)
 		u.offs = u.offs[1:]
 		p.note(now, i, "power fails in phase %s", d.Phase())
 	}
@@ -272,9 +291,10 @@ func (p *player) Frame(i int, up bool, now, _ time.Duration, f *protocol.Frame) 
 		u.fired, u.spots = append(u.fired, a), append(u.spots, Spot{})
 		topic := topicOf(f)
 		u.struck = fmt.Sprintf("%s %s", a.Kind, topic)
+		u.did = append(u.did, fmt.Sprintf("%s at %.6f s", topic, now.Seconds()))
 		u.meddle(meddling{a.Kind, up, topic, final(payload(f))})
 		u.frames = append(u.frames[:k:k], u.frames[k+1:]...)
-		p.note(now, i, "%s", a)
+		p.note(now, i, "%s: %s", a, topic)
 		break
 	}
 	return fate

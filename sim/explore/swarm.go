@@ -98,13 +98,13 @@ func Draw(base Case, groups []string, ref *Reference, devices []int, n uint64) (
 			acts = append(acts, a)
 		}
 		for range some(1, 3) {
-			acts = append(acts, Act{Kind: Off, Device: d, At: 1 + time.Duration(r.Below(uint64(ref.End))), By: off(&r)})
+			acts = append(acts, Act{Kind: Off, Device: d, At: time.Millisecond * time.Duration(1+r.Below(uint64(ref.End/time.Millisecond))), By: off(&r)})
 		}
 		for bit, kind := range []Kind{Drop, Dup, Late} {
 			for range some(uint64(bit)+2, 6) {
 				a := Act{Kind: kind, Device: d, Up: r.Below(2) == 0, N: 1 + r.Below(uint64(len(ref.Messages)/2+8))}
 				if kind != Drop {
-					a.By = time.Duration(1 + r.Below(uint64(60*time.Second)))
+					a.By = time.Millisecond * time.Duration(1+r.Below(60_000))
 				}
 				acts = append(acts, a)
 			}

@@ -32,6 +32,7 @@ type PowerCut struct {
 
 	point  device.Point
 	arg    int           // -1: any
+	nth    int           // so many times the point passes before
 	delay  time.Duration // after the point
 	op     int           // >= 0: at the op-th command there from the point on, instead
 	kind   string        // program, erase, "" or any: the commands counted
@@ -66,7 +67,7 @@ func Plan(seed kernel.Seed, index int, f *scenario.Fault, thing string, w Where,
 		switch {
 		case f.At != nil:
 			c.Phase = f.At.Point.String()
-			c.point, c.arg = f.At.Point, f.At.Arg
+			c.point, c.arg, c.nth = f.At.Point, f.At.Arg, f.PowerCut.Nth
 			c.inCommand(&f.PowerCut, w)
 		case f.HasTime:
 			c.At = f.TimeFrom + upTo(&r, f.TimeTo-f.TimeFrom+1) + time.Duration(n)*f.Every
@@ -151,6 +152,15 @@ func Now(seed kernel.Seed, index int, f *scenario.Fault, thing string) *PowerCut
 // SortByTime puts cuts at times in their order.
 func SortByTime(cuts []*PowerCut) {
 	slices.SortStableFunc(cuts, func(a, b *PowerCut) int { return int(a.At - b.At) })
+}
+
+// Pass counts a point that the device passes, for cuts that wait for a later time.
+func (c *PowerCut) Pass(p device.Point, arg int) (wait bool) {
+	if c.nth > 0 && p == c.point && (c.arg < 0 || arg == c.arg) {
+		c.nth--
+		return true
+	}
+	return c.nth > 0
 }
 
 // Matches reports whether the cut waits for this point and strikes there.

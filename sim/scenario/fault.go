@@ -132,6 +132,7 @@ type PowerCut struct {
 	Copy           int    // otadata copy the interrupted command works on, -1: anywhere
 	Command        string // program, erase, any: of the command that is interrupted; "": the moment of the point itself
 	Skip           int    // commands of that kind that still pass
+	Nth            int    // times that the point passes before
 	Leaves         string // name of a flashmodel.CutMode, "": as Torn and Keep say
 	Seed           uint64 // of what is left to chance, with HasSeed
 	HasSeed        bool
@@ -384,7 +385,7 @@ func (b *builder) faultKeys(f *file.Fault, out *Fault) {
 		{"bits", f.Bits.Node, FaultFlashMedia}, {"value", f.Value.Node, FaultFlashMedia}, {"reads", f.Reads.Node, FaultFlashMedia}, {"oneIn", f.OneIn.Node, FaultFlashMedia},
 		{"direction", f.Direction.Node, FaultNetwork}, {"jitter", f.Jitter.Node, FaultNetwork}, {"loss", f.Loss.Node, FaultNetwork},
 		{"downlink", f.Downlink.Node, FaultNetwork}, {"uplink", f.Uplink.Node, FaultNetwork}, {"latency", f.Latency.Node, FaultNetwork + " " + FaultCloud},
-		{"topic", f.Topic.Node, FaultNetwork}, {"nth", f.Nth.Node, FaultNetwork},
+		{"topic", f.Topic.Node, FaultNetwork}, {"nth", f.Nth.Node, FaultNetwork + " " + FaultPowerCut},
 		{"service", f.Service.Node, FaultCloud}, {"operation", f.Operation.Node, FaultCloud},
 		{"ahead", f.Ahead.Node, FaultClock}, {"behind", f.Behind.Node, FaultClock}, {"drift", f.Drift.Node, FaultClock}, {"heap", f.Heap.Node, FaultMemory},
 	} {
@@ -403,7 +404,7 @@ func (b *builder) faultKeys(f *file.Fault, out *Fault) {
 
 func (b *builder) powerCut(f *file.Fault, out *Fault) {
 	c := PowerCut{OffFrom: 5 * time.Second, OffTo: 60 * time.Second, Torn: TornSector, Keep: uint32(min(f.Keep.Value, 1<<31)), HasKeep: f.Keep.Node != nil,
-		Copy: -1, Command: f.Command.Value, Skip: int(f.Skip.Value), Leaves: f.Leaves.Value, Seed: f.TornSeed.Value, HasSeed: f.TornSeed.Node != nil}
+		Copy: -1, Command: f.Command.Value, Skip: int(f.Skip.Value), Nth: max(1, int(f.Nth.Value)) - 1, Leaves: f.Leaves.Value, Seed: f.TornSeed.Value, HasSeed: f.TornSeed.Node != nil}
 	if f.Off.Node != nil {
 		c.OffFrom, c.OffTo = f.Off.From, f.Off.To
 	}
@@ -425,6 +426,9 @@ func (b *builder) powerCut(f *file.Fault, out *Fault) {
 		if strings.HasPrefix(c.Leaves, "erase-") {
 			c.Command = "erase"
 		}
+	}
+	if out.At == nil && f.Type.Value == FaultPowerCut {
+		b.fail(f.Nth.Node, "give at: a point", "nth counts how often a named point is reached")
 	}
 	if c.Command != "" && out.At == nil {
 		b.fail(f.Command.Node, "give at: a point", "which command is meant follows from a named point")

@@ -664,7 +664,7 @@ type Fault struct {
 	Uplink Rate `json:"uplink"`
 	// network, drop-message, duplicate-message, delay-message: which messages count, by their topic below $aws/things/THING/ as an MQTT filter, such as jobs/+/update, jobs/notify-next or streams/+/data/cbor; all if absent.
 	Topic String `json:"topic"`
-	// network, drop-message, duplicate-message, delay-message: the first of these messages that is hit, counted from 1; times says how many in a row.
+	// power-cut with a point: the time that the device reaches it, counted from 1. network, drop-message, duplicate-message, delay-message: the first of these messages that is hit, counted from 1; times says how many in a row.
 	Nth Int `json:"nth" jsonschema:"minimum=1,maximum=1000000000"`
 	// cloud: the service that is hit.
 	Service String `json:"service" jsonschema:"enum=jobs,enum=streams,enum=s3,enum=broker,enum=control-plane"`
