@@ -72,8 +72,8 @@ func (p *Plan) Judge(runs [][]*Run) *Judgement {
 		if !r.Keeps() {
 			continue
 		}
-		r.Pareto = !slices.ContainsFunc(j.Rows, func(o *Row) bool { return o.Keeps() && j.dominates(o, r) })
-		if j.Best == nil || j.better(r, j.Best) {
+		r.Pareto = !slices.ContainsFunc(j.Rows, func(o *Row) bool { return o.Keeps() && j.comparable(o, r) && j.dominates(o, r) })
+		if j.comparable(r, j.Rows[0]) && (j.Best == nil || j.better(r, j.Best)) {
 			j.Best = r
 		}
 	}
@@ -102,6 +102,16 @@ func (r *Row) Binds() string {
 }
 
 func (r *Row) median(m *Metric) float64 { return r.Spreads[m.Name].P50 }
+
+// comparable reports whether two rows are under the same circumstances.
+func (j *Judgement) comparable(a, b *Row) bool {
+	for k := range j.Plan.Parameters {
+		if j.Plan.Parameters[k].Given && a.Point.Choice[k] != b.Point.Choice[k] {
+			return false
+		}
+	}
+	return true
+}
 
 // dominates: a is no worse than b in every objective, and better in one.
 func (j *Judgement) dominates(a, b *Row) bool {
@@ -140,7 +150,7 @@ func (j *Judgement) centre() *Row {
 func (j *Judgement) respond() {
 	p := j.Plan
 	for k := range p.Parameters {
-		if len(p.Parameters[k].Labels) < 2 {
+		if len(p.Parameters[k].Labels) < 2 || p.Parameters[k].Given {
 			continue
 		}
 		r := Response{Parameter: &p.Parameters[k], Knee: -1, Metric: p.Minimize[0], Rows: j.along(k, j.centre())}
@@ -303,30 +313,49 @@ func (j *Judgement) recommend() {
 	}
 }
 
-// single finds the one change that helps most, from the first values.
+// single finds, for each objective, the one change that helps most, from the first values. Where those leave nothing to
+// gain, it starts from the row under another circumstance that has most of it: the bad build beside the good one.
 func (j *Judgement) single() {
-	p, m := j.Plan, j.Plan.Minimize[0]
-	from := j.Rows[0]
-	if len(from.Runs) == 0 {
+	p := j.Plan
+	if len(j.Rows[0].Runs) == 0 {
 		return
 	}
-	var best *Row
-	for k := range p.Parameters {
-		for _, r := range j.along(k, from) {
-			if r != from && r.median(m) < from.median(m)*(1-worthwhile) && (best == nil || r.median(m) < best.median(m)) {
-				best = r
+	for i, m := range p.Minimize {
+		from, start := j.Rows[0], "From the first values"
+		if i > 0 && from.median(m) == 0 {
+			for k := range p.Parameters {
+				if !p.Parameters[k].Given {
+					continue
+				}
+				for _, r := range j.along(k, j.Rows[0]) {
+					if v := r.median(m); v > from.median(m) && !math.IsInf(v, 1) {
+						from, start = r, "Where there is most of it"
+					}
+				}
 			}
 		}
+		var best *Row
+		for k := range p.Parameters {
+			if p.Parameters[k].Given {
+				continue
+			}
+			for _, r := range j.along(k, from) {
+				if r.median(m) < from.median(m)*(1-worthwhile) && (best == nil || r.median(m) < best.median(m)) {
+					best = r
+				}
+			}
+		}
+		switch {
+		case best != nil:
+			gain := ""
+			if was := from.median(m); !math.IsInf(was, 1) && was > 0 {
+				gain = fmt.Sprintf(", %.0f %% less", 100*(was-best.median(m))/was)
+			}
+			j.say("%s, %s, the single change that helps %s most is to %s: %s instead of %s%s.", start, j.cite(from), m.Name, j.cite(best), m.Write(best.median(m)), m.Write(from.median(m)), gain)
+		case from.median(m) > 0:
+			j.say("%s, %s, no single change makes %s much smaller than %s.", start, j.cite(from), m.Name, m.Write(from.median(m)))
+		}
 	}
-	if best == nil {
-		j.say("From the first values, %s, no single change makes %s much smaller than %s.", j.cite(from), m.Name, m.Write(from.median(m)))
-		return
-	}
-	gain := ""
-	if was := from.median(m); !math.IsInf(was, 1) && was > 0 {
-		gain = fmt.Sprintf(", %.0f %% less", 100*(was-best.median(m))/was)
-	}
-	j.say("From the first values, %s, the single change that helps %s most is to %s: %s instead of %s%s.", j.cite(from), m.Name, j.cite(best), m.Write(best.median(m)), m.Write(from.median(m)), gain)
 }
 
 func (j *Judgement) spread(r *Row, m *Metric) string {

@@ -37,6 +37,15 @@ var Metrics = []Metric{
 		}
 		return r.CostUSD.Total
 	}},
+	{"cost_messages", "of it, messages", false, true, func(r *report.Result) float64 { return part(r, func(c *report.Cost) float64 { return c.Messages }) }},
+	{"cost_connectivity", "of it, connection-minutes", false, true, func(r *report.Result) float64 { return part(r, func(c *report.Cost) float64 { return c.Connectivity }) }},
+	{"cost_executions", "of it, job executions", false, true, func(r *report.Result) float64 {
+		return part(r, func(c *report.Cost) float64 { return c.JobExecutions })
+	}},
+	{"cost_s3_requests", "of it, S3 requests", false, true, func(r *report.Result) float64 {
+		return part(r, func(c *report.Cost) float64 { return c.S3 - c.S3Transfer })
+	}},
+	{"cost_s3_transfer", "of it, bytes from S3 to devices", false, true, func(r *report.Result) float64 { return part(r, func(c *report.Cost) float64 { return c.S3Transfer }) }},
 	{"hurt", "devices left bricked, rolled back or with a failed execution", false, false, func(r *report.Result) float64 { return float64(r.Updates.Hurt) }},
 	{"succeeded", "executions SUCCEEDED", false, false, func(r *report.Result) float64 { return float64(r.Updates.Succeeded) }},
 	{"failed", "executions FAILED, REJECTED or TIMED_OUT", false, false, func(r *report.Result) float64 { return float64(r.Updates.Failed) }},
@@ -49,6 +58,23 @@ var Metrics = []Metric{
 	{"http_bytes", "bytes of HTTP", false, false, func(r *report.Result) float64 { return float64(r.Traffic.HTTPBytes) }},
 	{"connects", "connections accepted", false, false, func(r *report.Result) float64 { return float64(r.Traffic.Connects) }},
 	{"throttled", "packets and calls refused for a quota", false, false, func(r *report.Result) float64 { return float64(r.Traffic.Throttled) }},
+}
+
+// CostParts are the metrics that add up to cost.
+func CostParts() (out []*Metric) {
+	for i := range Metrics {
+		if strings.HasPrefix(Metrics[i].Name, "cost_") {
+			out = append(out, &Metrics[i])
+		}
+	}
+	return out
+}
+
+func part(r *report.Result, of func(*report.Cost) float64) float64 {
+	if r.CostUSD == nil {
+		return never
+	}
+	return of(r.CostUSD)
 }
 
 func when(t *float64) float64 {
@@ -127,6 +153,31 @@ func ParseConstraint(text string) (Constraint, error) {
 	}
 	c.Limit = v
 	return c, nil
+}
+
+// impossible says which constraints no run can keep together: every metric is 0 or more. "" if there are none.
+func impossible(all []Constraint) string {
+	for i := range all {
+		low, high, above, below := 0.0, never, false, false // above, below: the bound itself does not keep it
+		var texts []string
+		for k := range all {
+			c := &all[k]
+			if c.Metric != all[i].Metric || c.Op == "!=" {
+				continue
+			}
+			texts = append(texts, strconv.Quote(c.Text))
+			if c.Op != "<" && c.Op != "<=" && (c.Limit > low || c.Limit == low && c.Op == ">") {
+				low, above = c.Limit, c.Op == ">"
+			}
+			if c.Op != ">" && c.Op != ">=" && (c.Limit < high || c.Limit == high && c.Op == "<") {
+				high, below = c.Limit, c.Op == "<"
+			}
+		}
+		if low > high || low == high && (above || below) {
+			return fmt.Sprintf("no run can keep %s: %s is 0 or more, and one number", strings.Join(texts, " and "), all[i].Metric.Name)
+		}
+	}
+	return ""
 }
 
 // Holds judges a value. What never came keeps no upper limit.

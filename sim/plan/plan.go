@@ -41,6 +41,7 @@ type Plan struct {
 // A Parameter is what is varied, with its values as labels.
 type Parameter struct {
 	Name   string
+	Given  bool // a circumstance, not a choice
 	Labels []string
 	sets   [][]scenario.Set // by label
 }
@@ -93,6 +94,9 @@ func Load(path string, over Overrides) (*Plan, []scenario.Problem, error) {
 	l.load(root)
 	if err := l.override(over); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if text := impossible(p.Constraints); text != "" && !l.failed() {
+		return nil, nil, errors.New(text)
 	}
 	if !l.failed() {
 		l.tryAll()
@@ -161,6 +165,10 @@ func (l *loader) load(root *file.Node) {
 			continue
 		}
 		p.Constraints = append(p.Constraints, c)
+		if text := impossible(p.Constraints); text != "" {
+			l.fail(s.Node, "", "%s", text)
+			return
+		}
 	}
 }
 
@@ -197,7 +205,7 @@ func (l *loader) override(o Overrides) error {
 
 func (l *loader) parameter(e *file.Entry[file.Parameter]) {
 	v := &e.Value
-	q := Parameter{Name: e.Name}
+	q := Parameter{Name: e.Name, Given: v.Given.Value}
 	add := func(label string, sets ...scenario.Set) {
 		if slices.Contains(q.Labels, label) {
 			l.fail(e.Key, "", "parameter %s has the value %s twice", e.Name, label)

@@ -95,6 +95,8 @@ func TestMistakes(t *testing.T) {
 		{"minimize: [time_to_99, cost]", "minimize: [time_to_98]", "unknown metric"},
 		{`"bricked == 0"`, `"bricked = 0"`, "expected a limit"},
 		{`"bricked == 0"`, `"brickd == 0"`, "bricked"},
+		{`"bricked == 0"`, `"bricked < 0"`, `no run can keep "bricked < 0"`},
+		{`"bricked == 0"`, `"time_to_99 > 1h"`, `no run can keep "time_to_99 > 1h" and "time_to_99 < 20m"`},
 		{"time_to_99 < 20m", "time_to_99 < 20", "is a time"},
 		{"seeds: 3", "seeds: 0", "too small"},
 		{"seeds: 3", "sedes: 3", `did you mean "seeds"`},
@@ -114,6 +116,46 @@ func TestMistakes(t *testing.T) {
 		_, _, err := load(t, good, o)
 		require.ErrorIs(t, err, ErrUsage)
 	}
+}
+
+func TestImpossibleConstraints(t *testing.T) {
+	for text, want := range map[string]bool{
+		"cost < 0": true, "cost <= 0": false, "cost == -1": true, "cost < 5;cost > 5": true, "cost <= 5;cost >= 5": false, "cost < 5;cost >= 5": true,
+		"cost == 3;cost == 4": true, "cost == 3;cost < 3": true, "cost == 3;cost != 3": false, "hurt < 5;cost > 9": false, "cost > 1;cost < 0.5": true, "hurt > 3": false,
+	} {
+		var all []Constraint
+		for one := range strings.SplitSeq(text, ";") {
+			c, err := ParseConstraint(one)
+			require.NoError(t, err)
+			all = append(all, c)
+		}
+		require.Equal(t, want, impossible(all) != "", text)
+	}
+	_, _, err := load(t, good, Overrides{Constraints: []string{"time_to_99 > 2h"}})
+	require.ErrorContains(t, err, "no run can keep")
+	require.NotErrorIs(t, err, ErrUsage)
+}
+
+// A circumstance is not a choice: the recommendation is for its first value, and what hurts is looked for under the others.
+func TestGiven(t *testing.T) {
+	text := strings.Replace(good, "  block: {path: fleet.defaults.otaconfig.LOG2_FILE_BLOCK_SIZE, range: {from: 10, to: 12, step: 2}}",
+		"  build: {given: true, choices: {good: {}, bad: {firmware.1.1.0.selfTest: crash}}}", 1)
+	p, problems, err := load(t, text, Overrides{Minimize: []string{"time_to_99", "cost", "hurt"}, Seeds: 1})
+	require.NoError(t, err)
+	require.NotNil(t, p, "%v", problems)
+	j := carry(t, p, Execution{Parallel: 2, Run: func(ctx context.Context, sc *scenario.Scenario, d time.Duration) (*report.Result, error) {
+		r, err := world(ctx, sc, d)
+		if sc.Firmware[1].SelfTest == "crash" {
+			r.CostUSD.Total, r.Updates.Hurt = 0.1, int(sc.Updates[1].Rollout.MaximumPerMinute)
+		}
+		return r, err
+	}})
+	require.Equal(t, "rate=1000 build=good", p.Label(j.Best.Point))
+	said := strings.Join(j.Text, "\n")
+	require.Contains(t, said, "the single change that helps time_to_99 most is to row 9 (rate=1000 build=good)")
+	require.Contains(t, said, "no single change makes cost much smaller", "a bad build is no way to save money")
+	require.Contains(t, said, "Where there is most of it, row 2 (rate=100 build=bad), no single change makes hurt much smaller than 100.")
+	require.True(t, j.Rows[5].Pareto, "rows under other circumstances do not beat it")
 }
 
 func TestRandomSearch(t *testing.T) {

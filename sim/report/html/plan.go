@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/otasim/otasim/sim/plan"
 )
@@ -50,6 +51,9 @@ func planCharts(j *plan.Judgement) []Chart {
 			}
 		}
 	}
+	if c := costParts(j); len(c.Names) > 0 {
+		out = append(out, c)
+	}
 	for i := range j.Responses {
 		r := &j.Responses[i]
 		for _, m := range j.Plan.Minimize {
@@ -59,6 +63,29 @@ func planCharts(j *plan.Judgement) []Chart {
 		}
 	}
 	return out
+}
+
+// costParts are what the bill of each row is made of, for the first twelve.
+func costParts(j *plan.Judgement) Chart {
+	parts := plan.CostParts()
+	c := Chart{ID: "cost-parts", Title: "What the bill is made of", Note: "Medians over the seeds, in US dollars.", Unit: "USD", Kind: Ranks}
+	for i := range parts {
+		c.Series = append(c.Series, Line{Name: parts[i].Text, Color: []int{1, 7, 0, 2, 3}[i%5]})
+	}
+	for _, r := range j.Rows {
+		if len(r.Runs) == 0 || len(c.Names) == 12 || math.IsInf(r.Spreads["cost"].P50, 0) {
+			continue
+		}
+		c.Names = append(c.Names, fmt.Sprintf("row %d", r.Number))
+		for i, m := range parts {
+			c.Series[i].Y = append(c.Series[i].Y, r.Spreads[m.Name].P50)
+		}
+	}
+	for i := range c.Series {
+		c.Series[i].Name = strings.TrimPrefix(c.Series[i].Name, "of it, ")
+	}
+	c.Table = tableOf(&c)
+	return c
 }
 
 // curves are the shares of the targets that had succeeded, over time: of the best row,

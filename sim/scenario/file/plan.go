@@ -39,6 +39,8 @@ type Parameter struct {
 	Values []Any `json:"values"`
 	// Or whole numbers from one to another.
 	Range *Range `json:"range"`
+	// A circumstance, not a choice: the recommendation is for its first value, and rows are compared with those of the same value only.
+	Given Bool `json:"given"`
 	// Several values that change together, by the name of the choice.
 	Choices Map[Map[Any]] `json:"choices"`
 }
