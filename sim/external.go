@@ -97,11 +97,11 @@ func newExternal(cfg FleetOptions) (*external, error) {
 			return nil, err
 		}
 	}
-	identities := make([]nvs.Identity, len(cfg.Things))
-	for i, name := range cfg.Things {
-		if identities[i], err = identityOf(cfg.Certs, name); err != nil {
-			return nil, err
-		}
+	identities, err := identitiesOf(cfg.Certs, cfg.Things)
+	if err != nil {
+		return nil, err
+	}
+	for i := range identities {
 		identities[i].CA, identities[i].CodeSigner = ca, signer
 	}
 	now := time.Now() //nolint:forbidigo // the devices' clock starts with the wall's

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -198,6 +199,22 @@ func TestFleet(t *testing.T) {
 	require.Equal(t, "started", booted.End)
 	require.Equal(t, "ota_1", *booted.Boot)
 	require.Equal(t, app, flash[0x1d0000:0x1d0000+len(app)])
+	t.Run("esptool", func(t *testing.T) { espTool(t, c.dir, flash[0x1d0000:0x1d0000+len(app)]) })
+}
+
+// espTool has Espressif's tool read an image out of a dump.
+func espTool(t *testing.T, dir string, app []byte) {
+	tool, err := exec.LookPath("esptool")
+	if err != nil {
+		t.Skip("esptool is not installed (pip install esptool): the dump was read by otasim's own code only")
+	}
+	file := filepath.Join(dir, "app.bin")
+	require.NoError(t, os.WriteFile(file, app, 0o600))
+	out, err := exec.Command(tool, "--chip", "esp32", "image-info", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "App version: 2.0.0")
+	require.Regexp(t, `Checksum: 0x[0-9a-f]+ \(valid\)`, string(out))
+	require.Regexp(t, `Validation hash: [0-9a-f]+ \(valid\)`, string(out))
 }
 
 // What is wrong for the whole fleet is said once, with the remedy.
@@ -230,7 +247,21 @@ func TestFleetRefused(t *testing.T) {
 	c.write("lamp-3.private.key", text)
 	require.Contains(t, run(func(o *FleetOptions) { o.Things = []string{"lamp-3"} }), "handshake as thing lamp-3")
 	c.write("lamp-2.private.key", text)
-	require.Contains(t, run(func(o *FleetOptions) { o.Things = []string{"lamp-2"} }), "same answer")
+	wrong := run(func(o *FleetOptions) { o.Things = []string{"lamp-2"} })
+	require.Contains(t, wrong, filepath.Join(c.dir, "lamp-2.cert.pem")+" and "+filepath.Join(c.dir, "lamp-2.private.key"))
+	require.Contains(t, wrong, "same answer")
+	require.Contains(t, run(func(o *FleetOptions) { o.Certs = filepath.Join(c.dir, "none") }), "expected THING.cert.pem")
+
+	// Some things of a directory are not complete: it says which.
+	c.write("lamp-4.cert.pem", []byte(pki.PEM(der)))
+	c.write("lamp-5.cert.pem", []byte("no certificate"))
+	things, err := ThingsOf(c.dir, "lamp-")
+	require.NoError(t, err)
+	some := run(func(o *FleetOptions) { o.Things = things })
+	require.Contains(t, some, "thing lamp-2: ")
+	require.Contains(t, some, "3 of 5 things in "+c.dir+" are not complete: also lamp-4, lamp-5")
+	require.Contains(t, run(func(o *FleetOptions) { o.Things = []string{"lamp-1", "lamp-4"} }), "thing lamp-4: no private key at "+filepath.Join(c.dir, "lamp-4.private.key"))
+	require.Contains(t, run(func(o *FleetOptions) { o.Things = []string{"lamp-5"} }), "lamp-5.cert.pem is not PEM")
 }
 
 // Somebody stops a fleet: devices say goodbye, and the result is what there is.

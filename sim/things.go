@@ -100,9 +100,37 @@ func ReadNames(path string) ([]string, error) {
 	return names, nil
 }
 
+// identitiesOf reads those of several things. The error has what is wrong with the first of them, and how many others lack
+// something.
+func identitiesOf(dir string, things []string) ([]nvs.Identity, error) {
+	ids := make([]nvs.Identity, len(things))
+	var first error
+	var others []string
+	for i, name := range things {
+		id, err := identityOf(dir, name)
+		switch ids[i] = id; {
+		case err == nil:
+		case first == nil:
+			first = err
+		default:
+			others = append(others, name)
+		}
+	}
+	var e *SetupError
+	if len(others) == 0 || !errors.As(first, &e) {
+		return ids, first
+	}
+	text := strings.Join(others[:min(len(others), 5)], ", ")
+	if n := len(others) - 5; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return nil, lacks(e.Remedy, "%w; %d of %d things in %s are not complete: also %s", e.Err, len(others)+1, len(things), dir, text)
+}
+
 // identityOf reads the certificate and the key of a thing, as PEM.
 func identityOf(dir, thing string) (id nvs.Identity, err error) {
 	id.ThingName = thing
+	var paths []string
 	for _, what := range []struct {
 		name  string
 		files []string
@@ -119,6 +147,7 @@ func identityOf(dir, thing string) (id nvs.Identity, err error) {
 		if path == "" {
 			return id, lacks(certificateLayout, "thing %s: no %s at %s", thing, what.name, filepath.Join(dir, fmt.Sprintf(what.files[0], thing)))
 		}
+		paths = append(paths, path)
 		if *what.to, err = os.ReadFile(path); err != nil {
 			return id, lacks("make it readable", "thing %s: %w", thing, err)
 		}
@@ -127,7 +156,7 @@ func identityOf(dir, thing string) (id nvs.Identity, err error) {
 		}
 	}
 	if _, err := tls.X509KeyPair(id.Certificate, id.Key); err != nil {
-		return id, lacks("take both files from the same answer of aws iot create-keys-and-certificate", "thing %s: certificate and private key in %s: %w", thing, dir, err)
+		return id, lacks("take both files from the same answer of aws iot create-keys-and-certificate", "thing %s: %s and %s: %w", thing, paths[0], paths[1], err)
 	}
 	return id, nil
 }
