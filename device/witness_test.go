@@ -32,9 +32,9 @@ type witness struct {
 	old     string // version that must start next, if any
 }
 
-// rollbackTime is the RTC watchdog's 90 s, a handshake of 1.9 s that is finished first, and a boot, in which the 2022 port erases
-// the refused image: 4.8 s.
-const rollbackTime = 97 * time.Second
+// rollbackTime is the RTC watchdog's 90 s and what comes around it: a handshake that is finished first (1.9 s), a second without
+// power, a boot in which the 2022 port erases the refused image (4.8 s).
+const rollbackTime = 100 * time.Second
 
 func (w *witness) violate(n int, format string, args ...any) {
 	if len(w.broken) < 16 {
