@@ -239,7 +239,7 @@ func (d *Device) received(ev Event) {
 func (d *Device) handle(ev Event) {
 	r := d.ram
 	switch {
-	case strings.HasSuffix(ev.Topic, "/data/cbor"):
+	case d.builds[0].Profile.TakesForBlock(ev.Topic):
 		d.flash.Advance(d.model.CBOR)
 		if d.hooks != nil && d.hooks.Point != nil {
 			if b, err := agent.DecodeBlock(ev.Payload, len(ev.Payload)); err == nil {

@@ -96,6 +96,13 @@ func (d *Device) StartTimer(t agent.Timer, ms uint32) bool {
 	if d.dead() {
 		return false
 	}
+	if d.builds[0].Profile.TimersWholeSeconds {
+		ms -= ms % 1000
+		if ms == 0 {
+			d.StopTimer(t)
+			return true
+		}
+	}
 	d.ram.timers[agentTimers[t]] = d.flash.Clock() + time.Duration(ms)*time.Millisecond
 	return true
 }
@@ -145,10 +152,10 @@ func (d *Device) CloseFile(f *agent.File) agent.PALStatus {
 	r.phase = PhaseVerify
 	d.point(PointVerify, 0)
 	status := d.status(r.pal.Close(f, d.signer(f.Cert.S)))
-	if status == 0 && f.Type != 0 && !d.old() {
+	if status.Main() == 0 && f.Type != 0 && !d.old() {
 		status = d.install(f)
 	}
-	if status == 0 {
+	if status.Main() == 0 {
 		d.log('I', "ota_pal", "signature of %d bytes is good", f.Size)
 	} else {
 		d.log('E', "ota_pal", "file refused: 0x%08x", uint32(status))

@@ -186,7 +186,7 @@ func (d *Device) startApp(v *bootloader.Verdict) {
 	}
 	d.point(PointStarted, v.Index)
 	d.flash.Advance(d.model.AppStart)
-	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows, AnySignature: d.builds[0].AnySignature, TestsUnnamed: !d.builds[0].Profile.UnnamedRejects, Defects: d.boot.Defects,
+	r.pal = pal.PAL{Ops: otaops.New(d.flash, &d.fuse, d.app, v.Part), Flash: d.flash, KeepsTrailerRoom: !d.builds[0].Profile.TrailerOverflows, AnySignature: d.builds[0].AnySignature, ChecksTrailer: !d.builds[0].Profile.TrailerUnchecked, Of2018: d.builds[0].Profile.Task2018, TestsUnnamed: !d.builds[0].Profile.UnnamedRejects, Defects: d.boot.Defects,
 		Costs: pal.Costs{HashRate: d.model.HashRate, Verify: d.model.Verify}}
 	r.running.Trial = r.pal.State() == agent.PlatformPendingCommit
 	if r.running.Trial && d.boot.Defects.Has(defect.ConfirmBeforeTest) {

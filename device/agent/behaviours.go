@@ -44,6 +44,7 @@ var Behaviours = []Behaviour{
 	{"B6", "tokenDangles", FreeRTOS2018, "a document without client token has that of an earlier one", fromAFR, func(p *Profile) *bool { return &p.TokenDangles }},
 	{"B7", "asksOnce", FreeRTOS2018, "get-next is sent once and its loss not noticed", fromAFR, func(p *Profile) *bool { return &p.AsksOnce }},
 	{"B8", "trailerOverflows", Both, "a file that leaves its slot no room for the 80-byte trailer is fetched all the same, and fails at its end", "amazon-freertos lib/ota/portable/espressif/.../aws_ota_pal.c; vendors/espressif/boards/ports/ota_pal_for_aws", func(p *Profile) *bool { return &p.TrailerOverflows }},
+	{"B9", "trailerUnchecked", Both, "an image counts as valid although its signature could not be laid out as the trailer; the library's port reports success", "amazon-freertos vendors/espressif/boards/ports/ota_pal_for_aws/ota_pal.c asn1_to_raw_ecdsa; lib/ota/portable/espressif/.../aws_ota_pal.c", func(p *Profile) *bool { return &p.TrailerUnchecked }},
 	{"B10", "failsForeignJobs", Both, "a job of another kind that the application does not claim is FAILED", fromAFR + ", " + fromOTA, func(p *Profile) *bool { return &p.FailsForeignJobs }},
 	{"C1", "tokenLosesDigit", Library, "the client token loses the last digit of its number", fromMQTT + " since e5c5fb4a", func(p *Profile) *bool { return &p.TokenLosesDigit }},
 	{"C2", "versionZeroEmpty", Library, "a zero in a version prints as nothing", fromMQTT + " to v3.4.1", func(p *Profile) *bool { return &p.VersionZeroEmpty }},
@@ -71,7 +72,9 @@ var Behaviours = []Behaviour{
 	{"C24", "timersOutlive", Library, "suspend, resume and shutdown leave the timers alone, the request timer on suspend excepted", fromOTA + " before v3.4.0 (#413)", func(p *Profile) *bool { return &p.TimersOutlive }},
 	{"C25", "shutdownWipes", Library, "a shut down agent has lost its port: an event for it is a call through a null pointer", fromOTA + " before #440", func(p *Profile) *bool { return &p.ShutdownWipes }},
 	{"C26", "shortBlockAsserts", Library, "in a build with assertions the short last block may not come before others", fromOTA + " to v3.3.0, fixed #450", func(p *Profile) *bool { return &p.ShortBlockAsserts }},
+	{"C28", "wildcardStreams", Library, "every message of a stream is taken for a block: a rejected request fails the job", "aws-iot-device-sdk-embedded-C demos/ota 202211.00, its filter of streams/#", func(p *Profile) *bool { return &p.WildcardStreams }},
 	{"C32", "losesBuffer", Library, "a message for which the event queue has no room keeps its buffer for ever", "amazon-freertos demos/ota, " + fromOTA + " OTA_SignalEvent", func(p *Profile) *bool { return &p.LosesBuffer }},
+	{"C33", "timersWholeSeconds", Library, "timers count whole seconds: one of less than a second never runs out", "ota-for-aws-iot-embedded-sdk source/portable/os/ota_os_posix.c", func(p *Profile) *bool { return &p.TimersWholeSeconds }},
 	{"C34", "readsIntoTransfer", Library, "a document is read into the running transfer before its job id is compared", fromOTA, func(p *Profile) *bool { return &p.ReadsIntoTransfer }},
 
 	{"", "notificationLosesBuffer", Library, "a job document that ends a transfer keeps its buffer for ever: with two buffers the second one makes the device deaf", fromOTA + " jobNotificationHandler", func(p *Profile) *bool { return &p.NotificationLosesBuffer }},

@@ -30,6 +30,7 @@ type Profile struct {
 
 	// Both generations.
 	TrailerOverflows   bool // B8
+	TrailerUnchecked   bool // B9
 	FailsForeignJobs   bool // B10
 	SelfTestByPresence bool // C14
 	UnnamedRejects     bool
@@ -75,7 +76,9 @@ type Profile struct {
 	ShortBlockAsserts       bool // C26
 	WriteAnyResult          bool
 	MomentumStops           bool // C16
+	WildcardStreams         bool // C28
 	LosesBuffer             bool // C32
+	TimersWholeSeconds      bool // C33
 	NotificationLosesBuffer bool
 	QueueLosesTimer         bool
 	StaleEvents             bool
@@ -109,7 +112,7 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true, TrailerUnchecked: true}
 
 	V341 = &Profile{Name: "ota-v3.4.1", ThingNameMax: 64, SignatureMax: 384, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
@@ -117,7 +120,7 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true, TrailerUnchecked: true}
 
 	B36DB646 = &Profile{Name: "ota-b36db646", ThingNameMax: 128, SignatureMax: 256, BitmapOverrun: true,
 		TokenZeroEmpty: true, VersionZeroEmpty: true,
@@ -125,13 +128,13 @@ var (
 		HTTPCounts: true, LosesBuffer: true, NotificationLosesBuffer: true, QueueLosesTimer: true, StaleEvents: true, TestYieldsToJob: true, DeafWhileErasing: true,
 		JobIDSplice: true, StickyProtocol: true, RepeatLosesURL: true, SilentBadSize: true,
 		LateBlockFails: true, StaleTail: true, MomentumStops: true, DeafWhileWaiting: true, AbortNeedsPublish: true,
-		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true,
+		AbortLeavesTimer: true, SuspendStopsEarly: true, ResumeArmsEarly: true, UnsubscribeFlagSticks: true, TimerStopsBeforeTest: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true, TrailerUnchecked: true,
 		ResumeArmsSelfTest: true, ShutdownStopsEarly: true, ShutdownWipes: true, ShortBlockAsserts: true}
 
 	AFR140 = &Profile{Name: "afr-v1.4.0", Task2018: true, ThingNameMax: 64, SignatureMax: 256, TopicMax: 255,
 		ShortTexts: true, NoUpdatedBy: true, NoFirstProgress: true, StaleTail: true, SelfTestByPresence: true, AnyFileID: true,
 		JobMessageCloses: true, StallsOnLostRequest: true, KeepsFailedJob: true, TrialOverwrites: true, DuplicateProgress: true,
-		TokenDangles: true, AsksOnce: true, RejectLeavesTimer: true, DuplicateResets: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
+		TokenDangles: true, AsksOnce: true, RejectLeavesTimer: true, DuplicateResets: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true, TrailerUnchecked: true}
 
 	// AFR142 differs from v1.4.0 in the guard that keeps the older firmware during the trial.
 	AFR142 = func() *Profile {
@@ -149,7 +152,7 @@ var (
 		NoActiveJobSilent: true, CustomJobNull: true, LongJobIDCustom: true, KeepsWithoutBitmap: true, EndedJobInfoEmpty: true,
 		DuplicateRequests: true, LateBlockFails: true, WriteAnyResult: true, StaleTail: true, MomentumStops: true,
 		DeafWhileWaiting: true, AbortNeedsPublish: true, AbortLeavesTimer: true, SuspendStopsEarly: true, UnsubscribeFlagSticks: true,
-		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true}
+		TimerStopsBeforeTest: true, TimersOutlive: true, ShutdownWipes: true, ConfirmLost: true, ForgetsAnswers: true, UnnamedRejects: true, FailsForeignJobs: true, TrailerOverflows: true, TrailerUnchecked: true}
 )
 
 // Profiles lists every row.

@@ -12,7 +12,12 @@ func (a *Agent) Receives(topic string) bool {
 	if profile.Task2018 {
 		return !a.afr.open || a.isStream(topic)
 	}
-	return profile.SwitchLeavesStream || a.file.bitmap == nil || a.isStream(topic)
+	return profile.WildcardStreams || profile.SwitchLeavesStream || a.file.bitmap == nil || a.isStream(topic)
+}
+
+// TakesForBlock reports whether the application hands a message on the topic to the agent as a block.
+func (p *Profile) TakesForBlock(topic string) bool {
+	return strings.HasSuffix(topic, "/data/cbor") || p.WildcardStreams && strings.Contains(topic, "/streams/")
 }
 
 // isStream reports whether the topic carries the data of the file's stream.

@@ -41,6 +41,9 @@ type PAL struct {
 	Costs Costs
 	// KeepsTrailerRoom refuses a file that leaves no room for the trailer before the slot is erased. The ports do not.
 	KeepsTrailerRoom bool
+	// ChecksTrailer refuses a signature that cannot be laid out as the trailer. The ports take the image for valid; that of
+	// 2018 at least reports the failure, where the other one's status has no main code.
+	ChecksTrailer, Of2018 bool
 	// AnySignature takes a file whatever its signature: code signing is switched off.
 	AnySignature bool
 	// TestsUnnamed lets the running image be accepted or refused although the state in its record has no name. The ports
@@ -101,7 +104,20 @@ func (p *PAL) Close(f *agent.File, signer []byte) agent.PALStatus {
 		p.eraseSlot()
 		return agent.PALSignature
 	}
-	if p.Ops.WriteWithOffset(p.handle, trailer(f.Signature), p.written) != otaops.OK {
+	t, whole, ok := trailer(f.Signature)
+	switch {
+	case !whole && p.ChecksTrailer:
+		p.open = false
+		p.eraseSlot()
+		return agent.PALSignature
+	case !ok && p.Of2018:
+		p.valid = true
+		return agent.PALBadSignerCert
+	case !ok:
+		p.valid = true
+		return agent.PALStatus(agent.PALBadSignerCert.Main())
+	}
+	if p.Ops.WriteWithOffset(p.handle, t, p.written) != otaops.OK {
 		return agent.PALFileClose
 	}
 	p.written += TrailerSize
@@ -153,20 +169,27 @@ func verify(digest [32]byte, signature, signer []byte) bool {
 	return ok && key.Curve == elliptic.P256() && ecdsa.VerifyASN1(key, digest[:], signature)
 }
 
-// trailer lays the signature out as secure boot V1 wants it. A signature whose DER cannot be taken apart leaves zeros;
-// that is not reported.
-func trailer(signature []byte) []byte {
-	t := make([]byte, TrailerSize)
-	var rs struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(signature, &rs); err == nil && rs.R.Sign() >= 0 && rs.S.Sign() >= 0 &&
-		rs.R.BitLen() <= 256 && rs.S.BitLen() <= 256 {
-		rs.R.FillBytes(t[4:36])
-		rs.S.FillBytes(t[36:68])
-	}
+// trailer lays the signature out as secure boot V1 wants it. whole says that it is DER and nothing else. What follows the DER
+// goes unnoticed in the ports, which then write whatever their memory held, here zeros; ok is false where they notice.
+func trailer(signature []byte) (t []byte, whole, ok bool) {
+	t = make([]byte, TrailerSize)
 	for i := 68; i < TrailerSize; i++ {
 		t[i] = 0xff
 	}
-	return t
+	var rs struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(signature, &rs)
+	switch {
+	case err != nil || rs.R.Sign() < 0 || rs.S.Sign() < 0 || rs.S.BitLen() > 256:
+		return t, false, false
+	case len(rest) > 0:
+		return t, false, true
+	case rs.R.BitLen() > 256: // only what became of s is looked at
+		rs.S.FillBytes(t[36:68])
+		return t, false, true
+	}
+	rs.R.FillBytes(t[4:36])
+	rs.S.FillBytes(t[36:68])
+	return t, true, true
 }
 
 // Install copies size bytes from the start of the slot to another partition, erased before from end to end.

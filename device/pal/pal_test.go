@@ -99,6 +99,38 @@ func TestTrailerRoom(t *testing.T) {
 	require.Zero(t, p.Create(fits))
 }
 
+// B9: with code signing off, what is no signature cannot be laid out as the trailer of secure boot. The ports take the image for
+// valid all the same.
+func TestTrailerOfNoDER(t *testing.T) {
+	whole, err := asn1.Marshal(struct{ R, S *big.Int }{big.NewInt(7), big.NewInt(9)})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name              string
+		signature         []byte
+		checks, of2018    bool
+		main              uint32
+		valid, hasTrailer bool
+	}{
+		{"DER", whole, true, false, 0, true, true},
+		{"no DER", []byte("signed, honestly"), false, false, 0, true, false},
+		{"no DER, 2018", []byte("signed, honestly"), false, true, agent.PALBadSignerCert.Main(), true, false},
+		{"no DER, checked", []byte("signed, honestly"), true, false, agent.PALSignature.Main(), false, false},
+		{"more than DER", append(whole[:len(whole):len(whole)], 1), false, false, 0, true, true},
+		{"more than DER, checked", append(whole[:len(whole):len(whole)], 1), true, false, agent.PALSignature.Main(), false, false},
+	} {
+		p, _ := board(t, otadata.Make(1, otadata.Valid))
+		p.AnySignature, p.ChecksTrailer, p.Of2018 = true, c.checks, c.of2018
+		f := &agent.File{Size: 256, Signature: c.signature}
+		require.Zero(t, p.Create(f))
+		require.Equal(t, 256, p.Write(0, make([]byte, 256)))
+		require.Equal(t, c.main, p.Close(f, nil).Main(), c.name)
+		require.Equal(t, c.valid, p.valid, c.name)
+		var behind [TrailerSize]byte
+		require.NoError(t, p.Flash.Read(p.slot.Offset+256, behind[:]))
+		require.Equal(t, c.hasTrailer, behind[0] == 0, c.name)
+	}
+}
+
 // B4, platform part: the port of 2018 erases the older firmware while the new one is on trial.
 func TestCreateDuringTrial(t *testing.T) {
 	for _, c := range []struct {
