@@ -45,6 +45,9 @@ func (r *ram) step(d *Device, ev Event) {
 			d.received(ev)
 		}
 	case Acked:
+		if d.acked(ev.ID) {
+			return
+		}
 		if r.reported && ev.ID == r.reportID {
 			d.reportAcked()
 		}
@@ -74,6 +77,9 @@ func (d *Device) expired(t timer) {
 		d.verdict()
 	case timerTelemetry:
 		d.telemetry()
+	case timerAck:
+		r.acks = r.acks[:0]
+		d.runAgent()
 	}
 }
 
@@ -163,7 +169,7 @@ func (d *Device) joined() {
 func (d *Device) left(why string) {
 	r := d.ram
 	r.connected, r.reported = false, false
-	r.timers[timerTelemetry] = unarmed
+	r.timers[timerTelemetry], r.timers[timerAck], r.acks = unarmed, unarmed, r.acks[:0]
 	d.log('W', "mqtt", "connection lost: %s", why)
 	if d.old() {
 		if r.agent.View().State == agent.NotReady {
@@ -263,7 +269,7 @@ func (d *Device) handle(ev Event) {
 // runAgent lets the agent task work off its queue.
 func (d *Device) runAgent() {
 	r := d.ram
-	for r.stage == stageApp && r.agent.Pending() && !r.fetching() {
+	for r.stage == stageApp && r.agent.Pending() && !r.fetching() && !d.waits() {
 		r.agent.Process(d, 1)
 		if r.agent.Crash != "" {
 			d.log('E', "panic", "%s", r.agent.Crash)

@@ -32,7 +32,11 @@ func (d *Device) Subscribe(qos byte, topic string) bool {
 	if d.dead() || !d.ram.connected {
 		return false
 	}
-	d.emit(NetOp{Kind: OpSubscribe, ID: d.packetID(), Topic: topic, QoS: qos})
+	op := NetOp{Kind: OpSubscribe, ID: d.packetID(), Topic: topic, QoS: qos}
+	if d.builds[0].Profile.LateAckKills {
+		d.expectAck(op.ID)
+	}
+	d.emit(op)
 	return true
 }
 
@@ -80,6 +84,9 @@ func (d *Device) Publish(qos byte, topic string, payload []byte) bool {
 	op := NetOp{Kind: OpPublish, Topic: topic, QoS: qos, Payload: payload}
 	if qos > 0 {
 		op.ID = d.packetID()
+		if p := d.builds[0].Profile; p.LateAckKills || p.AwaitsAcks {
+			d.expectAck(op.ID)
+		}
 	}
 	if final {
 		r.reported, r.reportID = true, op.ID

@@ -45,6 +45,7 @@ const (
 	timerConnect
 	timerVerdict
 	timerTelemetry
+	timerAck
 	timerCount
 )
 
@@ -74,13 +75,15 @@ type ram struct {
 	mail      mailbox
 	deaf      [2]time.Duration // the last slot erase, from and to
 	pal       pal.PAL
-	fetch     *fetch // the HTTP connection of a transfer, nil without one
+	acks      []pendingAck // for profiles that wait for them
+	fetch     *fetch       // the HTTP connection of a transfer, nil without one
 }
 
 func (r *ram) clone(d *Device) *ram {
 	c := *r
 	c.agent = r.agent.Clone()
 	c.mail = r.mail.clone()
+	c.acks = append([]pendingAck(nil), r.acks...)
 	if r.fetch != nil {
 		f := *r.fetch
 		c.fetch = &f

@@ -77,6 +77,8 @@ type Profile struct {
 	WriteAnyResult          bool
 	MomentumStops           bool // C16
 	WildcardStreams         bool // C28
+	LateAckKills            bool // C29
+	AwaitsAcks              bool // C30
 	LosesBuffer             bool // C32
 	TimersWholeSeconds      bool // C33
 	NotificationLosesBuffer bool
