@@ -20,7 +20,8 @@ func (c *command) compareCommand() *cobra.Command {
 		Use:   "compare A B",
 		Short: "Show what differs between two runs",
 		Long: `Compare two results of otasim run: folders of --out dir=DIR, or result documents.
-What the machine decides (wall time, memory, workers) is left out unless --all is given.
+What the machine decides (wall time, memory, workers) is left out unless --all is given;
+steps and the points of curves are only counted.
 
 --fail-if 'METRIC LIMIT' fails when a number of B is worse than that of A: LIMIT is a
 change such as +5%, -5% or +10 (absolute). METRIC is the end of a name in the list, such
@@ -43,6 +44,9 @@ Exit status: 0 compared, 99 a --fail-if is met.`,
 
 // machine are the members of a result that depend on where it was made.
 var machine = []string{"wall_seconds", "workers", "version", "memory."}
+
+// points are members that are lists of points of time. Their quantiles are numbers of the result too.
+var points = []string{"updates.curve.", "steps."}
 
 // limit is one --fail-if.
 type limit struct {
@@ -115,7 +119,7 @@ func (c *command) compare(pathA, pathB string, failIf []string, all bool) error 
 		sorted = append(sorted, n)
 	}
 	slices.Sort(sorted)
-	w, differ := c.std.Out, 0
+	w, differ, hidden := c.std.Out, 0, 0
 	failed, met := []string{}, make([]bool, len(limits))
 	for _, n := range sorted {
 		a, b := sides[0][n], sides[1][n]
@@ -136,14 +140,21 @@ func (c *command) compare(pathA, pathB string, failIf []string, all bool) error 
 			continue
 		}
 		differ++
+		if !all && slices.ContainsFunc(points, func(p string) bool { return strings.HasPrefix(n, p) || strings.Contains(n, "."+p) }) {
+			hidden++
+			continue
+		}
 		change := ""
 		if xok && yok && x != 0 {
 			change = fmt.Sprintf("  %+.1f%%", (y-x)/math.Abs(x)*100)
 		}
 		fmt.Fprintf(w, "%-48s %18s -> %-18s%s\n", n, number(a), number(b), change)
 	}
-	if differ == 0 {
+	switch {
+	case differ == 0:
 		fmt.Fprintln(w, "no difference")
+	case hidden > 0:
+		fmt.Fprintf(w, "and %d points of steps and curves: --all shows them\n", hidden)
 	}
 	for i := range limits {
 		if !met[i] {

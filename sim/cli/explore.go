@@ -240,8 +240,15 @@ func (c *command) replay(ctx context.Context, token, file, thing string, all, ch
 	if k.Defects != "" {
 		fmt.Fprintf(w, "defects     %s\n", k.Defects)
 	}
-	if k.Acts != "" {
-		fmt.Fprintf(w, "acts        %s\n", k.Acts)
+	acts, err := explore.ParseActs(k.Acts)
+	if err != nil {
+		return usage("replay: %v", err)
+	}
+	for i, what := range rep.Struck(acts) {
+		if what == "" {
+			what = "did not take place"
+		}
+		fmt.Fprintf(w, "act         %s   (%s)\n", acts[i], what)
 	}
 	fmt.Fprintln(w)
 	dev := -1
@@ -266,6 +273,9 @@ func (c *command) replay(ctx context.Context, token, file, thing string, all, ch
 	if len(rep.Found) > 0 {
 		f := rep.Found[0]
 		fmt.Fprintf(w, "first       %s at %.6f s: %s\n", f.Invariant, f.At.Seconds(), f.Detail)
+		if name := rep.Known(&f); name != "" {
+			fmt.Fprintf(w, "known       %s: a known limit of this agent, see docs/explore.md\n", name)
+		}
 		return &exit{status: ExitFailed}
 	}
 	if len(rep.Failed()) > 0 {

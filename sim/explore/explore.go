@@ -565,9 +565,8 @@ func (t *Tally) whole(e *Explorer, r *Report, acts []Act) {
 
 // failure is a breach of a whole run.
 func (r *Report) failure(f *Found, acts []Act) Failure {
-	u := &r.player.units[f.Device]
 	return Failure{Invariant: f.Invariant, Detail: f.Detail, Device: f.Device, At: f.At, Acts: acts, Count: 1, Where: place(r, f.Device), Whole: true,
-		Known: known(f.Invariant, f.Detail, u.board.Profile, u.evidence)}
+		Known: r.Known(f)}
 }
 
 // place is where the last act on a device struck.

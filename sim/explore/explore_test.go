@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,15 +195,29 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestTimeline: a reader sees what happened, who sent what, the records before and after, and the invariant that broke.
 func TestTimeline(t *testing.T) {
-	c := caseOf(t, "power-cut", 1, small...)
-	c.Acts = "cut 530 done"
-	r := &Recorder{}
+	c := caseOf(t, "power-cut", 1, append([]string{"fleet.groups.field.agent=ota-main"}, small...)...)
+	c.Acts = "cut 300 done; drop up 9999"
+	r := &Recorder{Flash: true}
 	rep, err := c.Replay(t.Context(), r, false)
 	require.NoError(t, err)
 	var b bytes.Buffer
 	r.Print(&b, 0)
-	t.Log(b.String(), rep.Found)
+	at := 0
+	for _, want := range []string{
+		"record 0 is seq 1 VALID", "mqtt     cloud -> device  PUBLISH jobs/notify-next  {", "-- slot.erase", "mqtt     device -> cloud  PUBLISH streams/get/cbor",
+		"record 1: erased -> seq 2 NEW", "record 1: seq 2 NEW -> seq 2 PENDING_VERIFY", "power fails in flash command 300", "flash    program 0x010000",
+		"record 1: seq 2 PENDING_VERIFY -> seq 2 VALID", `PUBLISH jobs/JOB/update  {"status":"FAILED"`, "BREACH   job-truth: fw-1-1-0 is FAILED, but its version 1.1.0 runs",
+	} {
+		i := strings.Index(b.String()[at:], want)
+		require.GreaterOrEqual(t, i, 0, "%s\n%s", want, b.String())
+		at += i
+	}
+	acts, err := ParseActs(c.Acts)
+	require.NoError(t, err)
+	require.Equal(t, []string{"program of 0x10000+32 after confirm", ""}, rep.Struck(acts))
+	require.Equal(t, "confirmed-but-failed", rep.Known(&rep.Found[0]))
 }
 
 func BenchmarkSingleCuts(b *testing.B) {

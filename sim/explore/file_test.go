@@ -35,10 +35,22 @@ func runFile(t *testing.T, c Case, f *Finding) (*report.Result, string) {
 // TestScenarioFiles: the file made of a failure shows the failure when it is run, whatever was done to the run.
 func TestScenarioFiles(t *testing.T) {
 	c := caseOf(t, "power-cut", 1, append([]string{"fleet.groups.field.agent=ota-main"}, small...)...)
-	f := search(t, c, Plan{Seeds: 1, Swarm: 48, Only: []string{PartCuts, PartMessages, PartSwarm}})
+	found := search(t, c, Plan{Seeds: 1, Swarm: 24, Only: []string{PartCuts, PartSwarm}}).Failures
+	e, err := New(t.Context(), c)
+	require.NoError(t, err)
+	for _, text := range []string{"drop down 2", "drop up 10", "dup down 9 by=20ms", "cut 295 not-started; drop up 8", "dup up 8 by=5s; drop up 10", "late down 2 by=10h"} {
+		acts, err := ParseActs(text)
+		require.NoError(t, err)
+		tally, err := e.Whole(acts)
+		require.NoError(t, err)
+		require.NotEmpty(t, tally.Failures, text)
+		token, err := e.Token(c, acts)
+		require.NoError(t, err)
+		found = append(found, Finding{Failure: tally.Failures[0], Token: token})
+	}
 	broken := map[string]bool{}
-	for i := range f.Failures {
-		x := &f.Failures[i]
+	for i := range found {
+		x := &found[i]
 		res, made := runFile(t, c, x)
 		broken[x.Invariant] = true
 		for _, fault := range res.Faults {

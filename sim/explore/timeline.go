@@ -120,19 +120,15 @@ func (r *Recorder) change(p *player) {
 			return
 		}
 		for i := range now {
-			if now[i] != old[i] {
-				r.add(u.dev.Flash().Clock(), u.index, TopicOtadata, "record %d: %s -> %s", i, recordText(old[i]), now[i])
+			switch {
+			case old == [2]check.Record{}:
+				r.add(u.dev.Flash().Clock(), u.index, TopicOtadata, "record %d is %s", i, now[i])
+			case now[i] != old[i]:
+				r.add(u.dev.Flash().Clock(), u.index, TopicOtadata, "record %d: %s -> %s", i, old[i], now[i])
 			}
 		}
 		r.records[u.index] = now
 	}
-}
-
-func recordText(r check.Record) string {
-	if r == (check.Record{}) {
-		return "?"
-	}
-	return r.String()
 }
 
 func (r *Recorder) command(u *unit, op *flashmodel.Op) {

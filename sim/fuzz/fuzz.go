@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/otasim/otasim/flashmodel"
@@ -90,7 +91,37 @@ type Plan struct {
 	Lost uint64 // bit i: the i-th block that is asked for is lost
 }
 
-func (p Plan) String() string { return fmt.Sprintf("cuts %+v, lost %b", p.Cuts, p.Lost) }
+// String is the plan in Go: target.Check(plan) does it again.
+func (p Plan) String() string {
+	var b strings.Builder
+	b.WriteString("fuzz.Plan{")
+	if len(p.Cuts) > 0 {
+		b.WriteString("Cuts: []fuzz.Cut{")
+		for i, c := range p.Cuts {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "{N: %d, Mode: flashmodel.%s", c.N, modeNames[min(int(c.Mode), len(modeNames)-1)])
+			if c.Keep != 0 {
+				fmt.Fprintf(&b, ", Keep: %d", c.Keep)
+			}
+			if c.Seed != 0 {
+				fmt.Fprintf(&b, ", Seed: %d", c.Seed)
+			}
+			b.WriteString("}")
+		}
+		b.WriteString("}")
+		if p.Lost != 0 {
+			b.WriteString(", ")
+		}
+	}
+	if p.Lost != 0 {
+		fmt.Fprintf(&b, "Lost: %#x", p.Lost)
+	}
+	return b.String() + "}"
+}
+
+var modeNames = [...]string{"CutNone", "CutNotStarted", "CutPrefix", "CutSubset", "CutEraseZeroed", "CutEraseNoise", "CutEraseLooksDone", "CutDone"}
 
 // maxBoots bounds the boots of a life after its last fault.
 const maxBoots = 8
@@ -103,6 +134,8 @@ type life struct {
 	old, newer []byte
 	running    int // slot, -1: the boot loader
 	asked      int
+	confirming bool
+	touched    bool // Confirm has changed flash, or may have
 	breach     *check.Breach
 	kinds      []flashmodel.Op // of a life without faults
 	record     bool
@@ -144,13 +177,16 @@ func (l *life) BeforeOp(op flashmodel.Op) flashmodel.Cut {
 		l.kinds = append(l.kinds, op)
 	}
 	if len(l.plan.Cuts) == 0 || op.Index < l.plan.Cuts[0].N {
+		l.touched = l.touched || l.confirming
 		return flashmodel.Cut{}
 	}
 	c := l.plan.Cuts[0]
 	l.plan.Cuts = l.plan.Cuts[1:]
 	if op.Index > c.N {
+		l.touched = l.touched || l.confirming
 		return flashmodel.Cut{}
 	}
+	l.touched = l.touched || l.confirming && c.Mode != flashmodel.CutNotStarted
 	return flashmodel.Cut{Mode: c.Mode, Keep: c.Keep, Seed: c.Seed}
 }
 
@@ -189,6 +225,7 @@ func (l *life) live() {
 			boots++
 		}
 		logic, done := l.t.New(), false
+		l.confirming, l.touched = false, false
 		lost := flashmodel.LosesPower(func() {
 			l.running = -1
 			i, err := logic.Boot(l.f)
@@ -213,7 +250,7 @@ func (l *life) live() {
 					l.add(check.SelfTestFirst, "slot %d starts again without having been confirmed", i)
 					return
 				}
-				trialSlot = i
+				trialSlot, l.confirming = i, true
 				if logic.Confirm(l.f, i) == nil {
 					done = true
 				}
@@ -223,7 +260,7 @@ func (l *life) live() {
 			l.finished()
 			return
 		}
-		if lost && trialSlot >= 0 && l.confirmedAnyway() {
+		if lost && trialSlot >= 0 && l.touched && l.confirmedAnyway() {
 			trialSlot = -1
 		}
 	}
@@ -266,6 +303,7 @@ func (l *life) finished() {
 
 // Check lives one life and returns what broke, nil if nothing did.
 func (t *Target) Check(p Plan) *check.Breach {
+	p.Cuts = append([]Cut(nil), p.Cuts...) // the life uses the list up
 	l, err := t.born(p)
 	if err != nil {
 		return &check.Breach{Invariant: "factory", Detail: err.Error()}
@@ -325,8 +363,7 @@ func (t *Target) ways(op *flashmodel.Op) (out []Cut) {
 func (t *Target) Sweep(yield func(Plan, *check.Breach) bool) (cases int) {
 	try := func(p Plan) bool {
 		cases++
-		// The life uses the list up.
-		if b := t.Check(Plan{append([]Cut(nil), p.Cuts...), p.Lost}); b != nil {
+		if b := t.Check(p); b != nil {
 			return yield(p, b)
 		}
 		return true
@@ -376,7 +413,7 @@ func Run(t *testing.T, target Target) {
 	cases := target.Sweep(func(p Plan, b *check.Breach) bool {
 		if !seen[b.Invariant] {
 			seen[b.Invariant] = true
-			t.Errorf("%s: %s\n\twith %v", b.Invariant, b.Detail, p)
+			t.Errorf("%s: %s\n\tagain: target.Check(%v)", b.Invariant, b.Detail, p)
 		}
 		return len(seen) < 4
 	})
@@ -407,8 +444,8 @@ func Add(f *testing.F, target Target) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p := Decode(data)
-		if b := target.Check(Plan{append([]Cut(nil), p.Cuts...), p.Lost}); b != nil {
-			t.Fatalf("%s: %s\n\twith %v", b.Invariant, b.Detail, p)
+		if b := target.Check(p); b != nil {
+			t.Fatalf("%s: %s\n\tagain: target.Check(%v)", b.Invariant, b.Detail, p)
 		}
 	})
 }

@@ -90,3 +90,16 @@ func TestDecode(t *testing.T) {
 	p := fuzz.Decode([]byte{3, 10, 1, 2, 7, 9, 0, 0, 255, 1, 1})
 	require.Equal(t, fuzz.Plan{Lost: 3, Cuts: []fuzz.Cut{{N: 266, Mode: flashmodel.CutSubset, Keep: 7, Seed: 9}, {N: 267, Mode: p.Cuts[1].Mode, Keep: 1, Seed: 1}}}, p)
 }
+
+// TestPlanIsGo: what a failing test prints is the case in Go.
+func TestPlanIsGo(t *testing.T) {
+	p := fuzz.Plan{Cuts: []fuzz.Cut{{N: 3, Mode: flashmodel.CutSubset, Seed: 2}, {N: 9, Mode: flashmodel.CutPrefix, Keep: 4}}, Lost: 5}
+	require.Equal(t, "fuzz.Plan{Cuts: []fuzz.Cut{{N: 3, Mode: flashmodel.CutSubset, Seed: 2}, {N: 9, Mode: flashmodel.CutPrefix, Keep: 4}}, Lost: 0x5}", p.String())
+	require.Equal(t, "fuzz.Plan{}", fuzz.Plan{}.String())
+	hasty := target
+	hasty.New = func() fuzz.Logic { return &twoSlots{hasty: true} }
+	hasty.Sweep(func(p fuzz.Plan, b *check.Breach) bool {
+		require.Equal(t, b, hasty.Check(p))
+		return false
+	})
+}
