@@ -81,6 +81,7 @@ type actor struct {
 	looked  bool            // view must be read again after this step
 	started bool            // an application started in this step
 	harmed  bool            // a fault has reached it, or its power was switched off
+	told    *check.End      // the last end of an execution that it has published, nil: none
 	opened  uint16          // times a slot was opened
 	boots   uint16
 	active  bool // has something in hand, or has lost power for a while
@@ -407,12 +408,29 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 			sh.fetch(a, op, rtt)
 			continue
 		}
+		if op.Kind == device.OpPublish {
+			sh.tells(a, now, &op)
+		}
 		sh.posts = a.client.Do(op, rtt, sh.posts[:0])
 		for i := range sh.posts {
 			sh.transmit(a, sh.posts[i].At, a.client.Gen, sh.posts[i].Frame, sh.posts[i].Bytes)
 		}
 	}
 	clear(sh.posts)
+}
+
+// tells watches what a device publishes: it may not tell two ends of one execution. Whoever was harmed may have lost
+// what it knew.
+func (sh *shard) tells(a *actor, now time.Duration, op *device.NetOp) {
+	e, ok := check.Told(op.Topic, op.Payload)
+	if !ok {
+		return
+	}
+	excused := a.harmed || len(sh.w.sc.Attacks) > 0 || len(sh.w.side.troubles.all) > 0
+	sh.record.Check(check.RuleReportedOnce, excused || a.told == nil || !e.Contradicts(*a.told), a.name, now, func() string {
+		return fmt.Sprintf("%s is told on %s, it was %s", e.Status, e.Topic, a.told.Status)
+	})
+	a.told = &e
 }
 
 // parting sends what a device had published in the step that ended with the loss of power: the agent waits for the

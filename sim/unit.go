@@ -311,6 +311,11 @@ func (u *unit) step(now time.Duration, ev device.Event) bool {
 	u.sh.stepping = u.a
 	lost := flashmodel.LosesPower(func() { u.a.dev.Step(now, ev) })
 	u.sh.stepping = nil
+	for _, op := range u.a.dev.Ops() {
+		if op.Kind == device.OpPublish {
+			u.sh.tells(u.a, now, &op)
+		}
+	}
 	if lost {
 		for _, op := range u.a.dev.Ops() {
 			if op.Kind == device.OpPublish {

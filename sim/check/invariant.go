@@ -26,6 +26,7 @@ const (
 	RuleWear                    // the sectors of a device are not erased more often than its updates and boots explain
 	RuleOneExecution            // a thing has one execution of a job with a number
 	RuleTerminalOnce            // an execution ends once
+	RuleReportedOnce            // and a device that nothing has harmed does not tell two ends of it
 	RuleCloudTruth              // what the cloud believes is what the flash says, unless a fault or an attack explains it
 	RuleTraffic                 // the fleet moves no more bytes than its updates and their repetitions explain
 	RuleSettled                 // once faults have stopped every execution of a device with power ends
@@ -33,7 +34,7 @@ const (
 )
 
 var idNames = [idCount]string{"flash.bootable", "boot.verified", "boot.authentic", "boot.secure-version", "flash.program-clears", "flash.in-slot",
-	"flash.running-slot", "flash.wear", "jobs.one-execution", "jobs.terminal-once", "cloud.truth", "traffic.bounded", "liveness.settled"}
+	"flash.running-slot", "flash.wear", "jobs.one-execution", "jobs.terminal-once", "jobs.reported-once", "cloud.truth", "traffic.bounded", "liveness.settled"}
 
 func (i ID) String() string { return idNames[i] }
 
