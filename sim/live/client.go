@@ -25,8 +25,7 @@ import (
 const (
 	connectTimeout = 30 * time.Second
 	writeTimeout   = 5 * time.Second
-	pingTimeout    = 4 * time.Second // behind a path
-	quiesce        = 1000            // milliseconds that an orderly DISCONNECT may take
+	quiesce        = 1000 // milliseconds that an orderly DISCONNECT may take
 )
 
 // Endpoint is where devices connect, and what they need to know besides what is in
@@ -185,6 +184,7 @@ type session struct {
 	all     context.Context //nolint:containedctx // of the client
 	running *sync.WaitGroup // of the client
 	raw     atomic.Pointer[shaped]
+	line    atomic.Pointer[wire] // behind a path
 
 	mu    sync.Mutex
 	ops   []device.NetOp
@@ -227,6 +227,7 @@ func (s *session) cut() {
 func (s *session) run(ctx context.Context) {
 	defer close(s.over)
 	defer s.abort()
+	defer s.hush()
 	config, err := s.tls()
 	if err != nil {
 		s.post(device.Event{Kind: device.ConnectFailed, Err: err.Error()})
@@ -242,10 +243,8 @@ func (s *session) run(ctx context.Context) {
 	s.post(device.Event{Kind: device.Connected})
 	close(s.up)
 	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
+		if !s.wait(ctx) {
 			continue
-		case <-s.ready:
 		}
 		last := s.mute.Load()
 		for _, op := range s.take() {
@@ -265,9 +264,9 @@ func (s *session) options(ctx context.Context, config *tls.Config) *paho.ClientO
 	o := paho.NewClientOptions().AddBroker("tls://" + s.to.Address)
 	o.SetClientID(op.ClientID).SetCleanSession(op.CleanSession).SetProtocolVersion(4)
 	o.SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true)
-	o.SetKeepAlive(s.keepAlive()).SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
+	o.SetKeepAlive(time.Duration(op.KeepAlive) * time.Second).SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
 	if s.path != nil {
-		o.SetPingTimeout(pingTimeout)
+		o.SetKeepAlive(0) // it would ping in the wall's time, and late
 	}
 	o.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return s.dial(ctx, config) })
 	o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
@@ -282,17 +281,6 @@ func (s *session) options(ctx context.Context, config *tls.Config) *paho.ClientO
 		s.abort()
 	})
 	return o
-}
-
-// keepAlive is how long the client is silent before it pings. Behind a path, where
-// connections can be half open, it is in the world's time, and no shorter than paho
-// can have it.
-func (s *session) keepAlive() time.Duration {
-	d := time.Duration(s.connect.KeepAlive) * time.Second
-	if s.path == nil {
-		return d
-	}
-	return max(d/s.to.Clock.speed, 2*time.Second)
 }
 
 // dial opens TCP and TLS. When ctx ends the socket is reset.
@@ -323,7 +311,7 @@ func (s *session) dial(ctx context.Context, config *tls.Config) (net.Conn, error
 		_ = raw.Close()
 		return nil, err
 	}
-	return &wire{conn, raw, &s.mute, s.to.Carried}, nil
+	return &wire{Conn: conn, raw: raw, mute: &s.mute, carried: s.to.Carried}, nil
 }
 
 // shape is dial behind a path.
@@ -336,7 +324,9 @@ func (s *session) shape(ctx, limited context.Context, tcp net.Conn, config *tls.
 		_ = raw.Close()
 		return nil, err
 	}
-	return &wire{conn, raw, &s.mute, s.to.Carried}, nil
+	w := &wire{Conn: conn, raw: raw, mute: &s.mute, carried: s.to.Carried, pings: s.newPings()}
+	s.line.Store(w)
+	return w, nil
 }
 
 // wire is a connection as paho sees it. Once its device is gone it sends no
@@ -346,10 +336,14 @@ type wire struct {
 	raw     net.Conn
 	mute    *atomic.Bool
 	carried *Carried
+	pings   *pings // nil: paho does it
 }
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
+	if w.pings != nil && n > 0 {
+		w.pings.heard.Add(1)
+	}
 	if w.carried != nil {
 		w.carried.Out.Add(uint64(n))
 	}
@@ -359,6 +353,9 @@ func (w *wire) Read(b []byte) (int, error) {
 func (w *wire) Write(b []byte) (int, error) {
 	if w.mute.Load() && len(b) > 0 && b[0]>>4 == protocol.Disconnect {
 		return len(b), nil
+	}
+	if w.pings != nil {
+		b = w.pings.saying(b)
 	}
 	n, err := w.Conn.Write(b)
 	if w.carried != nil {
