@@ -9,14 +9,14 @@ CC       ?= cc
 
 # What shares memory between goroutines; machines are sequential by design. Long lists of scenarios add nothing here:
 # they run without the race detector.
-LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans
+LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans|PingsThatAreCounted
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-fleet bench-live predict fuzz mutants explore-long campaign coverage-totals check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-days bench-fleet bench-live predict fuzz mutants explore-long campaign coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | campaign | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-days [DEVICES=100000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | campaign | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -60,6 +60,10 @@ clients:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# A rollout over three days to devices that are always connected, in virtual time: minutes.
+bench-days:
+	OTASIM_BENCH_DEVICES=$(or $(DEVICES),100000) $(GO) test -run '^$$' -bench 'ThreeDays$$' -benchtime 1x -timeout 60m ./sim
 
 # paho devices over mutual TLS against the embedded broker, and bare paho against bare mochi.
 bench-fleet:
