@@ -384,7 +384,11 @@ func (a *Agent) SetImageState(p Port, s ImageState) Err {
 		}
 		return ErrNone
 	case ImageAccepted, ImageRejected:
-		return a.setImageState(p, s, 0)
+		err := a.setImageState(p, s, 0)
+		if a.state == Suspended && a.asksAgain() {
+			p.StopTimer(TimerRequest) // it asks when it is resumed
+		}
+		return err
 	}
 	return ErrInvalidArg
 }

@@ -72,9 +72,9 @@ func decodeBase64Blocks(src []byte, limit int) ([]byte, bool) {
 }
 
 // decodeBase64 decodes as the library does (source/ota_base64.c): newlines anywhere, spaces only at the end, at most
-// two pads, which may be missing; bits that pad out the last byte must be zero.
+// two pads, which may be missing; bits that pad out the last byte must be zero. At a mistake it returns what it had decoded.
 func decodeBase64(src []byte) ([]byte, bool) {
-	if len(src) == 0 {
+	if len(src) < 2 {
 		return nil, false
 	}
 	dst := make([]byte, 0, len(src)/4*3+3)
@@ -89,10 +89,9 @@ func decodeBase64(src []byte) ([]byte, bool) {
 			continue
 		case c == '=':
 			pads++
-			if pads > 2 {
-				return nil, false
+			if pads > 2 || spaces {
+				return dst, false
 			}
-			spaces = false
 			continue
 		case c >= 'A' && c <= 'Z':
 			v = uint32(c - 'A')
@@ -108,7 +107,7 @@ func decodeBase64(src []byte) ([]byte, bool) {
 			ok = false
 		}
 		if !ok || pads > 0 || spaces {
-			return nil, false
+			return dst, false
 		}
 		acc = acc<<6 | v
 		if count++; count == 4 {
@@ -118,15 +117,15 @@ func decodeBase64(src []byte) ([]byte, bool) {
 	}
 	switch count {
 	case 1:
-		return nil, false
+		return dst, false
 	case 2:
 		if acc&0xf != 0 {
-			return nil, false
+			return dst, false
 		}
 		dst = append(dst, byte(acc>>4))
 	case 3:
 		if acc&3 != 0 {
-			return nil, false
+			return dst, false
 		}
 		dst = append(dst, byte(acc>>10), byte(acc>>2))
 	}

@@ -1,6 +1,9 @@
 package agent
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // ParseErr is the outcome of reading a job document.
 type ParseErr uint8
@@ -129,8 +132,8 @@ func parseDocument(doc []byte, f *File, cfg *Config, alloc func(int) bool) parse
 		if stored, err = storeParam(param, value, f, cfg, alloc); stored {
 			r.err = err
 		}
-		if r.err != ParseOK && stored {
-			return r
+		if r.err != ParseOK && (stored || param == paramFiles) {
+			return r // the list of files does not overwrite the verdict on the whole text, but looks at it
 		}
 	}
 	if r.err == ParseOK {
@@ -199,9 +202,14 @@ func storeParam(param int, value jsonText, f *File, cfg *Config, alloc func(int)
 	case paramAuth:
 		return str(&f.AuthScheme, authBuffer)
 	case paramSignature:
-		if sig, ok := decodeBase64(value); ok && len(sig) <= cfg.Profile.SignatureMax {
+		sig, ok := decodeBase64(value)
+		if ok && len(sig) <= cfg.Profile.SignatureMax {
 			f.Signature = sig
 			return true, ParseOK
+		}
+		if cfg.Profile.KeepsOptionals { // what was decoded lies over the signature before it
+			f.Signature = slices.Clone(f.Signature)
+			copy(f.Signature, sig)
 		}
 		return true, ParseBase64
 	case paramAttr:

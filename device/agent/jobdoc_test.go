@@ -47,6 +47,13 @@ func TestParseDocument(t *testing.T) {
 		{name: "base64 with a third pad", doc: document(`Bg==`, `Bg===`), err: ParseBase64},
 		{name: "base64 pad bits", doc: document(`Bg==`, `Bh==`), err: ParseBase64},
 		{name: "base64 without pads", doc: document(`Bg==`, `Bg`), check: func(f *File) bool { return len(f.Signature) == 70 }},
+		{name: "base64 of one character", doc: document(goodSignature, `A`), err: ParseBase64},
+		{name: "base64 of one pad", doc: document(goodSignature, `=`), err: ParseBase64},
+		{name: "base64 of one space", doc: document(goodSignature, ` `), err: ParseBase64},
+		{name: "base64 of nothing but pads", doc: document(goodSignature, `==`), check: func(f *File) bool { return len(f.Signature) == 0 }},
+		{name: "base64 with a space before a pad", doc: document(`Bg==`, `Bg =`), err: ParseBase64},
+		{name: "base64 with a space behind", doc: document(`Bg==`, `Bg== `), check: func(f *File) bool { return len(f.Signature) == 70 }},
+		{name: "garbage behind, and nothing stored before the files", doc: append(document(`"jobId"`, `"id"`, `"protocols"`, `"ways"`, `"streamname"`, `"stream"`), "xx"...), err: ParseInvalidJSON},
 		{name: "self test by presence", doc: document(`"status":"QUEUED"`, `"statusDetails":{"self_test":false,"updatedBy":"0x00010002"}`),
 			check: func(f *File) bool { return f.SelfTest && f.UpdatedBy == 0x10002 }},
 		{name: "garbage behind", doc: append(document(), "xx"...), err: ParseOK, ideal: ParseInvalidJSON},
@@ -68,6 +75,16 @@ func TestParseDocument(t *testing.T) {
 			require.Equal(t, want, parseDocument(c.doc, new(File), &ideal, nil).err)
 		})
 	}
+}
+
+// A signature that cannot be decoded leaves its beginning over the one before it, which the next job may use.
+func TestSignatureHalfDecoded(t *testing.T) {
+	cfg := DefaultConfig(Main)
+	var f File
+	require.Equal(t, ParseOK, parseDocument(document(goodSignature, "AAAAAAAA"), &f, &cfg, nil).err)
+	require.Equal(t, ParseBase64, parseDocument(document(goodSignature, "/////!"), &f, &cfg, nil).err)
+	require.Equal(t, ParseOK, parseDocument(document(`"sig-sha256-ecdsa"`, `"signature"`), &f, &cfg, nil).err)
+	require.Equal(t, []byte{0xff, 0xff, 0xff, 0, 0, 0}, f.Signature)
 }
 
 func FuzzParseDocument(f *testing.F) {
