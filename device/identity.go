@@ -21,8 +21,9 @@ func (d *Device) layout() flashLayout {
 	if at == 0 {
 		at = partition.DefaultOffset
 	}
-	return flashmodel.Remember(d.flash, "device layout", at, partition.SectorSize, func() (l flashLayout) {
-		table, err := partition.LoadBootloader(d.flash, at, d.flash.Size())
+	mem := d.Memory()
+	load := func() (l flashLayout) {
+		table, err := partition.LoadBootloader(mem, at, d.flash.Size())
 		if err != partition.OK {
 			return l
 		}
@@ -30,7 +31,16 @@ func (d *Device) layout() flashLayout {
 		l.nvs, l.ok = table.FindFirst(partition.TypeData, partition.SubtypeNVS)
 		l.otadata, _ = table.FindFirst(partition.TypeData, partition.SubtypeOTAData)
 		return l
-	})
+	}
+	if mem != flashmodel.NOR(d.flash) {
+		return load()
+	}
+	return flashmodel.Remember(d.flash, "device layout", at, partition.SectorSize, load)
+}
+
+// Memory is the flash as the chip's firmware sees it: decrypted where flash encryption is on.
+func (d *Device) Memory() flashmodel.NOR {
+	return bootloader.Memory(d.flash, &d.fuse, d.boot.Image.Chip, bootloader.AppGranularity)
 }
 
 // credentials is the identity from NVS. RAM keeps it from the start of the application until it is connected, not while
@@ -112,9 +122,10 @@ func (d *Device) passiveErasePoint() {
 	}
 	l := d.layout()
 	var e [2]otadata.Entry
+	mem := d.Memory()
 	for i := range e {
 		var raw [otadata.EntrySize]byte
-		if d.flash.Read(l.otadata.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
+		if mem.Read(l.otadata.Offset+uint32(i)*otadata.SectorSize, raw[:]) != nil {
 			return
 		}
 		e[i], _ = otadata.Decode(raw[:])

@@ -100,6 +100,7 @@ type shard struct {
 	w        *world
 	k        *kernel.Shard[msg]
 	factory  *factory
+	leaked   map[leak]bool
 	sessions sessions
 	roots    network.Roots
 	bodies   trace.Bodies

@@ -130,7 +130,7 @@ func (o *operator) launch(now time.Duration, index int, a *scenario.Attack) erro
 			o.reach(index, thing, now)
 			return o.cloud.AddThingToThingGroup(Epoch.Add(now), thing, a.Group)
 		}))
-	case scenario.AttackFlashWrite:
+	case scenario.AttackFlashWrite, scenario.AttackFlashRead:
 		for _, v := range o.victims(index) {
 			o.reach(index, o.names[v], now)
 			o.world.tamper(v, index)
@@ -490,7 +490,7 @@ func (o *operator) countReached(a *report.Attack, index int, state map[string]*r
 	version := o.sc.Attacks[index].Firmware
 	for thing, since := range o.struck[index] {
 		a.Launched++
-		if version == "" {
+		if version == "" || reads(&o.sc.Attacks[index]) {
 			continue
 		}
 		at, started := ran(byThing[thing], version)

@@ -125,6 +125,7 @@ var everyAttack = map[string]string{
 	scenario.AttackTakeover:           "actor: {holds: [device_credentials]}, count: 2, every: 5s",
 	scenario.AttackGroupPoisoning:     "actor: {holds: [operator]}, group: field",
 	scenario.AttackFlashWrite:         "actor: {holds: [flash]}, write: flip, offset: 100",
+	scenario.AttackFlashRead:          "actor: {holds: [flash]}, find: key",
 }
 
 // An attack of any type fires when it can: those on an update that does not exist yet wait for it. One that never fired

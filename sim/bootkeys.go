@@ -23,6 +23,9 @@ func (f *fleet) bootKeys() error {
 	for i := range f.sc.Fleet.Groups {
 		names = append(names, f.sc.Fleet.Groups[i].BootKeys...)
 		names = append(names, f.sc.Fleet.Groups[i].LoaderSign...)
+		for _, m := range f.sc.Fleet.Groups[i].Mix {
+			names = append(append(names, m.Device.BootKeys...), m.Device.LoaderSign...)
+		}
 	}
 	if slices.ContainsFunc(f.sc.Attacks, func(a scenario.Attack) bool { return a.Write == "key" }) {
 		names = append(names, scenario.AttackerKey)

@@ -64,7 +64,7 @@ func (f *fleet) holds(a *actor) (mask uint64) {
 		if d.partition == "" || i >= 64 {
 			continue
 		}
-		if sum, ok := check.PartitionSum(a.dev.Flash(), f.groups[a.group].tableOffset, d.partition, uint32(len(d.data))); ok && sum == d.sum {
+		if sum, ok := check.PartitionSum(a.dev.Flash(), a.dev.Memory(), f.groups[a.group].tableOffset, d.partition, uint32(len(d.data))); ok && sum == d.sum {
 			mask |= 1 << i
 		}
 	}
@@ -92,7 +92,7 @@ func (w *world) partitions(a *actor) map[string]string {
 		if label == "" || out[label] != "" {
 			continue
 		}
-		if sum, ok := check.PartitionSum(a.dev.Flash(), w.fleet.groups[a.group].tableOffset, label, 0); ok {
+		if sum, ok := check.PartitionSum(a.dev.Flash(), a.dev.Memory(), w.fleet.groups[a.group].tableOffset, label, 0); ok {
 			out[label] = hex.EncodeToString(sum[:])
 		}
 	}

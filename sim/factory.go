@@ -26,12 +26,13 @@ type line struct {
 	first *device.Device // made on this line, never powered; the others are its siblings
 	fuse  efuse.EFuse
 	nvs   partition.Record
+	parts []part // flash encryption: what each chip has encrypted with its own key
 }
 
 // lineKey tells kinds apart.
 type lineKey struct {
-	group    int32
-	firmware string
+	group  int32
+	config *scenario.Device
 }
 
 // factory makes the devices of one shard.
@@ -55,7 +56,7 @@ func newFactory(f *fleet, st *flashmodel.Store, c *firmware.Catalogue, hooks *de
 // make builds one device whose identity is in nvs, the contents of its NVS
 // partition.
 func (m *factory) make(t *thing, nvs []byte) (*device.Device, error) {
-	key := lineKey{t.group, t.config.Firmware}
+	key := lineKey{t.group, t.config}
 	l := m.lines[key]
 	if l == nil {
 		var err error
@@ -67,6 +68,13 @@ func (m *factory) make(t *thing, nvs []byte) (*device.Device, error) {
 	f := l.first.Flash().Fork()
 	if err := f.LoadOwn(l.nvs.Offset, trim(nvs)); err != nil {
 		return nil, fmt.Errorf("NVS: %w", err)
+	}
+	if t.config.Sdkconfig.FlashEncryption {
+		fuse, err := m.encrypt(t, f, l)
+		if err != nil {
+			return nil, err
+		}
+		return l.first.Sibling(t.name, f, fuse), nil
 	}
 	return l.first.Sibling(t.name, f, l.fuse), nil
 }
@@ -83,7 +91,7 @@ func (f *fleet) nvs(i int, id nvs.Identity) ([]byte, error) {
 // renew gives a device the identity in nvs, as a factory does that programs the
 // NVS partition again and leaves everything else alone.
 func (m *factory) renew(t *thing, d *device.Device, nvs []byte) error {
-	l := m.lines[lineKey{t.group, t.config.Firmware}]
+	l := m.lines[lineKey{t.group, t.config}]
 	blank := make([]byte, l.nvs.Size)
 	for i := range blank {
 		blank[i] = 0xff
@@ -170,12 +178,13 @@ func (m *factory) line(t *thing) (*line, error) {
 	if l.nvs.Size == 0 || slot.Size == 0 {
 		return nil, fmt.Errorf("partition table %s needs an NVS partition and an app partition", c.Partitions)
 	}
-	for _, part := range []struct {
-		at   uint32
-		data []byte
-	}{{target.BootloaderOffset, first}, {g.tableOffset, table}, {slot.Offset, app.data}, {slot.Offset + uint32(len(app.data)), block}} {
-		if err := template.Load(part.at, part.data); err != nil {
-			return nil, fmt.Errorf("at %#x: %w", part.at, err)
+	parts := []part{{target.BootloaderOffset, first}, {g.tableOffset, table}, {slot.Offset, app.data}, {slot.Offset + uint32(len(app.data)), block}}
+	if c.Sdkconfig.FlashEncryption {
+		l.parts, parts = append(parts, part{g.otadata, freshOtadata}), nil
+	}
+	for _, p := range parts {
+		if err := template.Load(p.at, p.data); err != nil {
+			return nil, fmt.Errorf("at %#x: %w", p.at, err)
 		}
 	}
 

@@ -86,8 +86,9 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 			return nil, err
 		}
 		f.groups = append(f.groups, one)
+		kinds := buildsOf(g, nil)
 		for n := 1; n <= g.Count; n++ {
-			f.add(int32(i), n, &g.Device)
+			f.add(int32(i), n, kinds)
 		}
 	}
 	next := make([]int, len(f.groups))
@@ -100,23 +101,65 @@ func newFleetPlan(sc *scenario.Scenario, seed kernel.Seed) (*fleet, error) {
 			continue
 		}
 		g := slices.IndexFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return g.Name == a.Group })
-		config := sc.Fleet.Groups[g].Device // a copy
-		if a.Firmware != "" {
-			config.Firmware = a.Firmware
-		}
-		if a.Network != "" {
-			config.Network = a.Network
-		}
+		kinds := buildsOf(&sc.Fleet.Groups[g], func(config *scenario.Device) {
+			if a.Firmware != "" {
+				config.Firmware = a.Firmware
+			}
+			if a.Network != "" {
+				config.Network = a.Network
+			}
+		})
 		for range a.Count {
 			next[g]++
-			f.add(int32(g), next[g], &config)
+			f.add(int32(g), next[g], kinds)
 		}
 	}
 	return f, nil
 }
 
-func (f *fleet) add(g int32, number int, config *scenario.Device) {
+// builds are the kinds of devices in a group: what its mix says, and the group's own for the rest.
+type builds struct {
+	weights []uint64 // ppm, of the mix
+	configs []*scenario.Device
+	rest    *scenario.Device
+}
+
+// buildsOf takes them from a group, or copies of them that change alters.
+func buildsOf(g *scenario.Group, change func(*scenario.Device)) builds {
+	pick := func(d *scenario.Device) *scenario.Device {
+		if change == nil {
+			return d
+		}
+		own := *d
+		change(&own)
+		return &own
+	}
+	k := builds{rest: pick(&g.Device)}
+	for i := range g.Mix {
+		k.weights, k.configs = append(k.weights, g.Mix[i].Weight), append(k.configs, pick(&g.Mix[i].Device))
+	}
+	return k
+}
+
+// of is the kind of one device, drawn if there is a choice.
+func (k *builds) of(seed kernel.Seed, name string) *scenario.Device {
+	if len(k.weights) == 0 {
+		return k.rest
+	}
+	r := seed.Stream("mix/" + name)
+	at := r.Below(scenario.Million)
+	for i, w := range k.weights {
+		if at < w {
+			return k.configs[i]
+		}
+		at -= w
+	}
+	return k.rest
+}
+
+func (f *fleet) add(g int32, number int, kinds builds) {
 	name := f.sc.Fleet.Groups[g].ThingName(number)
+	config := kinds.of(f.seed, name)
 	link, breaks := f.link(name, config.Network)
 	f.things = append(f.things, thing{name: name, group: g, number: number, config: config, link: link, breaks: breaks})
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/otasim/otasim/device"
@@ -75,13 +76,16 @@ func (sh *shard) tampered(a *actor, now time.Duration, index int) {
 	a.harmed = true
 	f := a.dev.Flash()
 	region, ok := sh.region(a, attack.Partition)
+	if attack.Type == scenario.AttackFlashRead {
+		ok = true
+		sh.readFlash(a, index)
+	}
 	switch attack.Write {
 	case "image":
 		img := w.fleet.imageOf(attack.Firmware)
 		if ok = ok && img != nil; ok {
 			_ = f.Load(region.Offset, blank(region.Size)) // a programmer cannot fail
-			_ = f.Load(region.Offset, img.data)
-			_ = f.Load(region.Offset+uint32(len(img.data)), w.side.op.trailer(img, attack.Signature))
+			sh.programmer(a, region.Offset, append(slices.Clone(img.data), w.side.op.trailer(img, attack.Signature)...))
 		}
 	case "erase":
 		if ok {
@@ -132,11 +136,12 @@ func blank(n uint32) []byte {
 // run: VALID, with a number higher than any other, as esp_ota_select_entry_t has it.
 func (sh *shard) rewriteOtadata(a *actor, choose bool) {
 	f, at := a.dev.Flash(), sh.w.fleet.groups[a.group].otadata
+	mem := a.dev.Memory() // what release mode keeps from everybody is a number that can be guessed
 	le := binary.LittleEndian
 	highest := uint32(0)
 	for i := range uint32(2) {
 		var e [4]byte
-		if f.Read(at+i*flashmodel.SectorSize, e[:]) == nil {
+		if mem.Read(at+i*flashmodel.SectorSize, e[:]) == nil {
 			if seq := le.Uint32(e[:]); seq != 0xffffffff {
 				highest = max(highest, seq)
 			}
@@ -150,7 +155,7 @@ func (sh *shard) rewriteOtadata(a *actor, choose bool) {
 	le.PutUint32(e, highest+1) // the other one of two slots
 	le.PutUint32(e[24:], 2)
 	le.PutUint32(e[28:], crc32.Update(0xffffffff, crc32.IEEETable, e[:4]))
-	_ = f.Load(at, e)
+	sh.programmer(a, at, e)
 }
 
 // spoilSignature flips a byte of the first signature on the boot loader, and back when it is done again. The block stays

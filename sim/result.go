@@ -99,6 +99,11 @@ func (w *world) result() *report.Result {
 		}
 	}
 	w.env.Attacks = op.attackCounts(w.env.Devices, w.ran)
+	for index, n := range w.leaks() {
+		a := w.env.Attacks[w.sc.Attacks[index].Name]
+		a.Leaked = n
+		w.env.Attacks[a.Name] = a
+	}
 	w.env.Fleet.Mismatched = op.compare(w.env.Devices, w.env.Groups)
 	w.judge.After(&w.env)
 	w.judge.End(&w.env)

@@ -4,8 +4,10 @@ import (
 	"time"
 
 	"github.com/otasim/otasim/device"
+	"github.com/otasim/otasim/flashmodel/flashcrypt"
 	"github.com/otasim/otasim/sim/check"
 	"github.com/otasim/otasim/sim/report"
+	"github.com/otasim/otasim/sim/scenario"
 )
 
 // view is what the checkers last read from one device's flash, and what its
@@ -94,7 +96,11 @@ func (sh *shard) look(a *actor, now time.Duration) {
 	v.revoked = fuse.RevokedSlots()
 	var truth check.Truth
 	f.Observe(func() {
-		truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset)
+		if c, encrypted := a.dev.Memory().(*flashcrypt.NOR); encrypted {
+			truth = check.ReadTruthOf(f, c, c.Key, sh.w.fleet.groups[a.group].tableOffset)
+		} else {
+			truth = check.ReadTruth(f, sh.w.fleet.groups[a.group].tableOffset)
+		}
 		if len(sh.w.fleet.files) > 0 {
 			v.files = sh.w.fleet.holds(a)
 		}
@@ -149,6 +155,18 @@ type changedDevice struct {
 	device report.Device
 }
 
+// buildOf is what a device was built with, as rules see it.
+func buildOf(c *scenario.Device) report.Build {
+	b := report.Build{Bootloader: c.Bootloader, AntiRollback: c.Sdkconfig.AntiRollback, FlashEncryption: c.Sdkconfig.FlashEncryption}
+	switch {
+	case c.Sdkconfig.SecureBootV1:
+		b.SecureBoot = 1
+	case c.Sdkconfig.SecureBootV2:
+		b.SecureBoot = 2
+	}
+	return b
+}
+
 // reportDevice is a device as rules see it.
 func (w *world) reportDevice(a *actor) report.Device {
 	v := &a.view
@@ -157,6 +175,7 @@ func (w *world) reportDevice(a *actor) report.Device {
 		Running: report.Running{Version: v.version, SecureVersion: int(v.secure), Slot: v.slot},
 		EFuse:   report.EFuse{SecureVersion: int(v.efuse), KeyRevoke: int(v.revoked)},
 		Files:   w.fleet.held(v.files), Partitions: w.partitions(a),
+		Build:    buildOf(w.fleet.things[a.id].config),
 		OTAState: v.state, Bricked: v.bricked, RolledBack: v.rolledBack, Powered: v.powered,
 	}
 }

@@ -30,5 +30,5 @@ func Memory(f *flashmodel.Flash, fuse *efuse.EFuse, chip *image.Chip, granularit
 	if err != nil {
 		return f
 	}
-	return &flashcrypt.NOR{Flash: f, Cipher: c, Granularity: granularity}
+	return &flashcrypt.NOR{Flash: f, Cipher: c, Granularity: granularity, Key: string(key[:])}
 }

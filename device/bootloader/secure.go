@@ -6,6 +6,7 @@ import (
 
 	"github.com/otasim/otasim/flashmodel"
 	"github.com/otasim/otasim/flashmodel/efuse"
+	"github.com/otasim/otasim/flashmodel/flashcrypt"
 	"github.com/otasim/otasim/flashmodel/image"
 	"github.com/otasim/otasim/flashmodel/secureboot"
 )
@@ -63,12 +64,11 @@ func (b *boot) rom() bool {
 		v.keys, v.err = verifyLoader(b.mem, b.cfg.Image, check, at, size, aggressive)
 		return v
 	}
-	var v romVerdict
-	if b.mem == flashmodel.NOR(b.flash) {
-		v = flashmodel.Remember(b.flash, fmt.Sprintf("rom %t %s", aggressive, check.ID()), at, size, verify)
-	} else {
-		v = verify()
+	key := ""
+	if c, encrypted := b.mem.(*flashcrypt.NOR); encrypted {
+		key = c.Key
 	}
+	v := flashmodel.Remember(b.flash, fmt.Sprintf("rom %t %s %s", aggressive, check.ID(), key), at, size, verify)
 	for i, k := range v.keys {
 		if k.Revoked && !keys[i].Revoked {
 			b.fuse.Revoke(i)

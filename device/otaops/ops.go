@@ -181,6 +181,10 @@ func (o *Ops) rewrite(e otadata.Entry, i int) Err {
 	return o.program(p, at, raw[:])
 }
 
+// View is the flash as esp_partition_read and esp_partition_write see it in a partition: the chip itself, or a decrypting
+// view of it.
+func (o *Ops) View(p *partition.Record) flashmodel.NOR { return o.of(p) }
+
 // erase is esp_partition_erase_range.
 func (o *Ops) erase(p *partition.Record, at, n uint32) Err {
 	switch {

@@ -30,6 +30,13 @@ type NOR struct {
 	Flash       flashmodel.NOR
 	Cipher      Cipher
 	Granularity uint32 // of Program: 16 in the application (0 means that), 32 in the bootloader
+	Key         string // names the key: what was found in the same ciphertext with the same key is remembered
+}
+
+// Under is the chip and the name of the key. A chip is nil that is none itself.
+func (n *NOR) Under() (*flashmodel.Flash, string) {
+	f, _ := n.Flash.(*flashmodel.Flash)
+	return f, n.Key
 }
 
 var _ flashmodel.NOR = (*NOR)(nil)

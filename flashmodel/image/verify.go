@@ -123,19 +123,26 @@ type Metadata struct {
 // code and what it found. Reads go to absolute flash addresses, past the end of
 // the partition if the image claims so: the length is compared last.
 //
-// If r is a *flashmodel.Flash, verifying the same bytes at the same address
-// again costs no work.
+// If r is a *flashmodel.Flash, or a decrypting view of one, verifying the same
+// bytes at the same address again costs no work.
 //
 // Source: esp-idf components/bootloader_support/src/esp_image_format.c
 // (image_load) and bootloader_common_loader.c.
 func Verify(r flashmodel.Reader, addr, size uint32, opt VerifyOptions) (Metadata, Err) {
 	f, ok := r.(*flashmodel.Flash)
+	id := ""
+	if c, encrypted := r.(interface {
+		Under() (*flashmodel.Flash, string)
+	}); encrypted {
+		f, id = c.Under()
+		ok = f != nil
+	}
 	if !ok || size > sixteenMiB {
 		v := verify(r, addr, size, &opt)
 		return v.md, v.err
 	}
 	fresh := false
-	v := flashmodel.Remember(f, opt.id(), addr, size, func() verdict {
+	v := flashmodel.Remember(f, opt.id()+id, addr, size, func() verdict {
 		fresh = true
 		return verify(r, addr, size, &opt)
 	})

@@ -56,19 +56,24 @@ var stateNames = map[uint32]string{0: "ESP_OTA_IMG_NEW", 1: "ESP_OTA_IMG_PENDING
 
 // ReadTruth decodes a chip. It never fails: what cannot be read is not there.
 func ReadTruth(f *flashmodel.Flash, tableOffset uint32) Truth {
+	return ReadTruthOf(f, f, "", tableOffset)
+}
+
+// ReadTruthOf is ReadTruth for a chip with flash encryption: r is a decrypting view of it, key names the key.
+func ReadTruthOf(f *flashmodel.Flash, r flashmodel.Reader, key string, tableOffset uint32) Truth {
 	t := Truth{Active: -1}
 	var table [0xc00]byte
-	if f.Read(tableOffset, table[:]) != nil {
+	if r.Read(tableOffset, table[:]) != nil {
 		return t
 	}
 	le := binary.LittleEndian
 	var data uint32
-	for r := table[:]; len(r) >= 32 && le.Uint16(r) == 0x50aa; r = r[32:] {
-		kind, sub, off, size := r[2], r[3], le.Uint32(r[4:]), le.Uint32(r[8:])
+	for row := table[:]; len(row) >= 32 && le.Uint16(row) == 0x50aa; row = row[32:] {
+		kind, sub, off, size := row[2], row[3], le.Uint32(row[4:]), le.Uint32(row[8:])
 		switch {
 		case kind == 0:
-			label, _, _ := bytes.Cut(r[12:28], []byte{0})
-			s := flashmodel.Remember(f, "check.slot", off, size, func() Slot { return readSlot(f, off, size) })
+			label, _, _ := bytes.Cut(row[12:28], []byte{0})
+			s := flashmodel.Remember(f, "check.slot"+key, off, size, func() Slot { return readSlot(r, off, size) })
 			s.Label, s.Subtype, s.Offset, s.Size = string(label), sub, off, size
 			t.Slots = append(t.Slots, s)
 		case kind == 1 && sub == 0:
@@ -89,7 +94,7 @@ func ReadTruth(f *flashmodel.Flash, tableOffset uint32) Truth {
 	best := uint32(0)
 	for i := range 2 {
 		var e [32]byte
-		if f.Read(data+uint32(i)*flashmodel.SectorSize, e[:]) != nil {
+		if r.Read(data+uint32(i)*flashmodel.SectorSize, e[:]) != nil {
 			continue
 		}
 		seq, state := le.Uint32(e[0:]), le.Uint32(e[24:])
@@ -108,9 +113,9 @@ func ReadTruth(f *flashmodel.Flash, tableOffset uint32) Truth {
 
 // readSlot judges one image by itself: a straight reading of the format, slower
 // than the boot loader's and independent of it.
-func readSlot(f *flashmodel.Flash, off, size uint32) (s Slot) {
+func readSlot(r flashmodel.Reader, off, size uint32) (s Slot) {
 	b := make([]byte, size)
-	if f.Read(off, b) != nil || size < 32 || b[0] != 0xe9 {
+	if r.Read(off, b) != nil || size < 32 || b[0] != 0xe9 {
 		return s
 	}
 	le := binary.LittleEndian

@@ -3,6 +3,7 @@ package explore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -38,10 +39,20 @@ func New(ctx context.Context, base Case) (*Explorer, error) {
 	return newExplorer(ctx, base, sc)
 }
 
+// ErrEncrypted is wrapped by errors about devices with flash encryption, whose cells the explorer's own readers cannot
+// understand.
+var ErrEncrypted = errors.New("flash encryption is on: its cells cannot be followed")
+
 func newExplorer(ctx context.Context, base Case, sc *scenario.Scenario) (*Explorer, error) {
 	planted, err := sim.ParseDefects(base.Defects)
 	if err != nil {
 		return nil, err
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		if g.Sdkconfig.FlashEncryption || slices.ContainsFunc(g.Mix, func(m scenario.Build) bool { return m.Device.Sdkconfig.FlashEncryption }) {
+			return nil, fmt.Errorf("group %s: %w", g.Name, ErrEncrypted)
+		}
 	}
 	b, err := sim.NewBench(sc)
 	if err != nil {

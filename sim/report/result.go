@@ -225,6 +225,7 @@ type Attack struct {
 	Launched  int            `json:"launched" expr:"launched"`
 	Executed  int            `json:"executed" expr:"executed"`
 	Committed int            `json:"committed" expr:"committed"`
+	Leaked    int            `json:"leaked,omitempty" expr:"leaked"` // whose secrets the attacker has
 	StoppedAt map[string]int `json:"stopped_at" expr:"stopped_at"`
 }
 
@@ -258,6 +259,15 @@ type Device struct {
 	Bricked    bool              `expr:"bricked"`
 	RolledBack bool              `expr:"rolledBack"`
 	Powered    bool              `expr:"powered"`
+	Build      Build             `expr:"build"`
+}
+
+// Build is what a device was built with.
+type Build struct {
+	Bootloader      string `expr:"bootloader"`
+	AntiRollback    bool   `expr:"antiRollback"`
+	SecureBoot      int    `expr:"secureBoot"` // 1, 2, or 0 without
+	FlashEncryption bool   `expr:"flashEncryption"`
 }
 
 // Running is the app that was booted.

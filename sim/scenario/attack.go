@@ -36,6 +36,7 @@ const (
 	AttackTakeover           = "takeover"        // connects with other things' client ids
 	AttackGroupPoisoning     = "group-poisoning" // moves things into a group
 	AttackFlashWrite         = "flash-write"     // writes the flash of a device in hand
+	AttackFlashRead          = "flash-read"      // reads it, and searches it
 )
 
 // needs lists the capabilities by which an attack can be carried out: one word of each list.
@@ -62,6 +63,7 @@ var needs = map[string][][]string{
 	AttackTakeover:           {{"device-credentials"}},
 	AttackGroupPoisoning:     {{"operator", "iot:AddThingToThingGroup"}},
 	AttackFlashWrite:         {{"flash", "device-access"}},
+	AttackFlashRead:          {{"flash", "device-access"}},
 }
 
 // AttackTypes lists the types of attacks.
@@ -105,6 +107,7 @@ type Attack struct {
 	Group     string
 	Partition string
 	Write     string
+	Find      string
 	Pos       Pos
 }
 
@@ -151,7 +154,7 @@ func (b *builder) buildAttacks() {
 			Trigger: b.trigger(&f.Trigger, nil), Targets: b.targets(f.Targets), Fraction: b.fraction(f.Fraction),
 			Firmware: f.Image.Value, Signature: f.Signature.Value, Update: f.Update.Value, Offset: uint32(min(f.Offset.Value, 1<<31)), Xor: byte(f.Xor.Value),
 			Forge: f.Forge.Value, Traffic: f.Traffic.Value, For: f.For.Value, Rate: f.Rate.Value, Jump: f.Ahead.Value - f.Behind.Value, Force: f.Force.Value,
-			Count: 1, Every: f.Every.Value, As: f.As.Value, Report: f.Report.Value, Group: f.Group.Value, Partition: f.Partition.Value, Write: f.Write.Value, Pos: pos(f.Place),
+			Count: 1, Every: f.Every.Value, As: f.As.Value, Report: f.Report.Value, Group: f.Group.Value, Partition: f.Partition.Value, Write: f.Write.Value, Find: f.Find.Value, Pos: pos(f.Place),
 		}
 		if f.Count.Node != nil {
 			a.Count = int(f.Count.Value)
@@ -206,12 +209,12 @@ var given = map[string][]string{
 	AttackDowngradeReplay: {"image"}, AttackMaliciousUpdate: {"image", "signature"}, AttackTamperImage: {"update"}, AttackReplaceImage: {"update", "image", "signature"},
 	AttackBucketVersion: {"update", "image"}, AttackStreamSubstitution: {"update", "image"}, AttackReplayDocument: {"update"}, AttackEditDocument: {"update", "edit"},
 	AttackInjectDocument: {"update"}, AttackForgeBlocks: {"forge"}, AttackSlow: {"rate"}, AttackCancelJob: {"update"}, AttackDeleteJob: {"update"},
-	AttackJobSpam: {"update", "count"}, AttackCrossThing: {"update", "report"}, AttackGroupPoisoning: {"group"}, AttackFlashWrite: {"write"},
+	AttackJobSpam: {"update", "count"}, AttackCrossThing: {"update", "report"}, AttackGroupPoisoning: {"group"}, AttackFlashWrite: {"write"}, AttackFlashRead: {"find"},
 }
 
 func (b *builder) attackSettings(f *file.Attack, a *Attack) {
 	keys := map[string]*file.Node{"image": f.Image.Node, "signature": f.Signature.Node, "update": f.Update.Node, "forge": f.Forge.Node, "rate": f.Rate.Node,
-		"count": f.Count.Node, "report": f.Report.Node, "group": f.Group.Node, "write": f.Write.Node}
+		"count": f.Count.Node, "report": f.Report.Node, "group": f.Group.Node, "write": f.Write.Node, "find": f.Find.Node}
 	if len(f.Edit) > 0 {
 		keys["edit"] = f.Edit[0].Key
 	}
@@ -259,6 +262,10 @@ func (b *builder) attackSettings(f *file.Attack, a *Attack) {
 	case AttackWrongTime:
 		if (f.Ahead.Node == nil) == (f.Behind.Node == nil) {
 			b.fail(f.Place, "give ahead or behind", "which time does the attacker set?")
+		}
+	case AttackFlashRead:
+		if a.Find == "image" && f.Image.Node == nil {
+			b.fail(f.Place, "give image", "which image is the dump searched for?")
 		}
 	case AttackFlashWrite:
 		if a.Partition == "" {

@@ -33,6 +33,7 @@ func (b *builder) buildFleet() {
 		}
 		seen[name] = true
 		out := Group{Name: name, Count: int(g.Count.Value), Device: b.device(&merged, g), Pos: pos(g.Place)}
+		out.Mix = b.shares(g, &merged, &out.Device)
 		if len(out.ThingName(out.Count)) > 64 && g.Name.Node != nil {
 			b.fail(g.Name.Node, "", "thing names such as %s have more than 64 characters", out.ThingName(out.Count))
 		}
@@ -41,6 +42,26 @@ func (b *builder) buildFleet() {
 	for i := range b.s.Fleet.Groups {
 		b.groups[b.s.Fleet.Groups[i].Name] = &b.s.Fleet.Groups[i]
 	}
+}
+
+// shares builds the shares of a group that are built otherwise.
+func (b *builder) shares(g *file.Group, whole *file.Device, of *Device) (out []Build) {
+	sum := uint64(0)
+	for i := range g.Mix {
+		f := &g.Mix[i]
+		one := file.Device{Bootloader: f.Bootloader, Sdkconfig: f.Sdkconfig, SecureBoot: f.SecureBoot, EfuseSecureVersion: f.EfuseSecureVersion}
+		inherit(reflect.ValueOf(&one).Elem(), reflect.ValueOf(whole).Elem())
+		d := b.device(&one, g)
+		if d.Sdkconfig.PartitionTableOffset != of.Sdkconfig.PartitionTableOffset {
+			b.fail(f.Sdkconfig.TableOffset.Node, "a group of its own", "the devices of a group have their partition table at the same place")
+		}
+		out = append(out, Build{Weight: f.Weight.Value, Device: d})
+		sum += f.Weight.Value
+	}
+	if sum > Million {
+		b.fail(g.Mix[0].Place, "", "the shares of group %q add up to more than 100%%", g.Name.Value)
+	}
+	return out
 }
 
 // inherit copies every leaf that is not given in v from d: so sdkconfig and otaconfig are merged key by key.

@@ -167,6 +167,7 @@ var edits = []struct{ old, new, message string }{
 	{"tokenLosesDigit", "asksOnce", `agent ideal has no behaviour "asksOnce"`},
 	{"CONFIG_SECURE_BOOT_V2_ENABLED: n", "CONFIG_SECURE_BOOT_V2_ENABLED: y, CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE: y", "the esp32 cannot revoke keys"},
 	{"CONFIG_SECURE_BOOT_V2_ENABLED: n", "CONFIG_SECURE_BOOT_V2_ENABLED: y, CONFIG_SECURE_BOOT_V1_ENABLED: y", "contradicts secure boot V1"},
+	{"CONFIG_SECURE_BOOT_V2_ENABLED: n", "CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE: y", "without flash encryption"},
 	{"bootloader: idf-5.5", "bootloader: afr-2018\n    secureBoot: {keys: [ota]}", "unknown key of secure boot V2"},
 	{"CONFIG_PARTITION_TABLE_OFFSET: 0x9000", "CONFIG_PARTITION_TABLE_OFFSET: 0x9001", "multiple of 0x1000"},
 	{"CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: y", "CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: n", "ANTI_ROLLBACK needs"},

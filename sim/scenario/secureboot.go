@@ -12,8 +12,9 @@ const schemeBoot = "secure-boot-v2-rsa3072"
 
 // usesBootV2 reports whether any device of the file has secure boot V2. Firmware is built before the fleet.
 func (b *builder) usesBootV2() bool {
-	groups := b.f.Fleet.Groups
-	return b.f.Fleet.Defaults.Sdkconfig.SecureBootV2.Value || slices.ContainsFunc(groups, func(g file.Group) bool { return g.Sdkconfig.SecureBootV2.Value })
+	return b.f.Fleet.Defaults.Sdkconfig.SecureBootV2.Value || slices.ContainsFunc(b.f.Fleet.Groups, func(g file.Group) bool {
+		return g.Sdkconfig.SecureBootV2.Value || slices.ContainsFunc(g.Mix, func(m file.Build) bool { return m.Sdkconfig.SecureBootV2.Value })
+	})
 }
 
 // bootKey finds a key of secure boot V2.
@@ -83,6 +84,13 @@ func (b *builder) signatures(f *file.Firmware, out *Firmware) {
 func (b *builder) secureBootV2(d *Device, f *file.Device) {
 	s, c := &f.Sdkconfig, &d.Sdkconfig
 	c.SecureBootV2, c.AggressiveRevoke, c.UnusedDigestSlots = s.SecureBootV2.Value, s.AggressiveRevoke.Value, s.UnusedDigestSlots.Value
+	c.FlashEncryption, c.FlashRelease = s.FlashEncryption.Value, s.FlashRelease.Value
+	if c.FlashRelease && !c.FlashEncryption {
+		b.fail(s.FlashRelease.Node, "CONFIG_SECURE_FLASH_ENC_ENABLED: y", "CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE without flash encryption")
+	}
+	if c.FlashEncryption && d.Bootloader == "afr-2018" {
+		b.fail(s.FlashEncryption.Node, "another bootloader", "flash encryption with bootloader afr-2018 is not modelled")
+	}
 	keys, signers := b.bootKeys(f.SecureBoot.Keys), b.bootKeys(f.SecureBoot.BootloaderSign)
 	if !c.SecureBootV2 {
 		return

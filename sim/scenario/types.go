@@ -145,8 +145,15 @@ type Fleet struct {
 type Group struct {
 	Name  string
 	Count int
+	Mix   []Build // shares of it that are built otherwise
 	Device
 	Pos Pos
+}
+
+// Build is a share of a group that is built otherwise.
+type Build struct {
+	Weight uint64 // ppm
+	Device Device
 }
 
 // ThingName is the name of a group's i-th device, counted from 1: esp32-main-00417.
@@ -203,6 +210,8 @@ type Sdkconfig struct {
 	SecureBootV2         bool   // CONFIG_SECURE_BOOT_V2_ENABLED
 	AggressiveRevoke     bool   // CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE
 	UnusedDigestSlots    bool   // CONFIG_SECURE_BOOT_ALLOW_UNUSED_DIGEST_SLOTS
+	FlashEncryption      bool   // CONFIG_SECURE_FLASH_ENC_ENABLED
+	FlashRelease         bool   // CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE
 }
 
 // Presence is one pattern of being awake, and the share of the devices that have it.

@@ -129,8 +129,25 @@ type Group struct {
 	// Name of the thing group; its things are called TARGET-GROUP-00001 and so on.
 	Name String `json:"name" jsonschema:"required"`
 	// Number of devices.
-	Count  Int `json:"count" jsonschema:"required,minimum=1,maximum=5000000"`
-	Device     // the rest
+	Count Int `json:"count" jsonschema:"required,minimum=1,maximum=5000000"`
+	// What shares of the group are built with instead: each device draws one. The rest is built as the group says.
+	Mix    []Build `json:"mix"`
+	Device         // the rest
+}
+
+// Build is what a share of a group is built with. What it does not name is the group's.
+type Build struct {
+	Place *Node `json:"-"`
+	// Share of the devices.
+	Weight Share `json:"weight" jsonschema:"required"`
+	// Generation of the bootloader.
+	Bootloader String `json:"bootloader" jsonschema:"enum=afr-2022,enum=afr-2018,enum=idf-5.5,enum=idf-6.0"`
+	// ESP-IDF settings, merged key by key with the group's.
+	Sdkconfig Sdkconfig `json:"sdkconfig"`
+	// Keys of secure boot V2.
+	SecureBoot SecureBoot `json:"secureBoot"`
+	// secure_version already burnt into the eFuse.
+	EfuseSecureVersion Int `json:"efuseSecureVersion" jsonschema:"minimum=0,maximum=32"`
 }
 
 // Device is what a device is made with.
@@ -246,8 +263,10 @@ type Sdkconfig struct {
 	UnusedDigestSlots Bool `json:"CONFIG_SECURE_BOOT_ALLOW_UNUSED_DIGEST_SLOTS"`
 	// Signed apps without secure boot: the application checks an update in esp_ota_end, the bootloader checks nothing.
 	SignedApps Bool `json:"CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT"`
-	// Flash encryption.
-	FlashEncryption Bool `json:"CONFIG_SECURE_FLASH_ENC_ENABLED" later:"true"`
+	// Flash encryption: boot loader, partition table, otadata and apps lie encrypted in flash, with a key that each chip has for itself. NVS stays as it is.
+	FlashEncryption Bool `json:"CONFIG_SECURE_FLASH_ENC_ENABLED"`
+	// Flash encryption in release mode: the chip encrypts nothing for a programmer. Development mode if absent.
+	FlashRelease Bool `json:"CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE"`
 	// eFuses kept in a flash partition.
 	VirtualEfuse Bool `json:"CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH" later:"true"`
 	// Watchdog of the bootloader, milliseconds.
@@ -698,7 +717,7 @@ type Attack struct {
 	// Name, used in expressions: attacks["name"].committed.
 	Name String `json:"name" jsonschema:"required"`
 	// Kind of attack; docs/attacks.md says what each does and which capability it needs.
-	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write"`
+	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write,enum=flash-read"`
 	// Id in the threat catalogue.
 	Threat String `json:"threat"`
 	// What the attacker has and has not; an attack has an actor.
@@ -746,6 +765,8 @@ type Attack struct {
 	Group String `json:"group"`
 	// flash-write: the partition by its label, or running, passive, bootloader.
 	Partition String `json:"partition"`
+	// flash-read: what the dump is searched for: image (needs image), key (the device's private key).
+	Find String `json:"find" jsonschema:"enum=image,enum=key"`
 	// flash-write: what is written: image (needs image), erase, flip (needs offset), select (otadata chooses the passive slot), forget (otadata is erased), signer (the certificate in NVS becomes the attacker's), sign (a byte of the first signature of secure boot V2 on the boot loader is flipped, and the checksum beside it made right), key (the digest of the attacker's key of secure boot V2 is burnt into the first open slot of the eFuses).
 	Write String `json:"write" jsonschema:"enum=image,enum=erase,enum=flip,enum=select,enum=forget,enum=signer,enum=sign,enum=key"`
 }
