@@ -18,6 +18,7 @@ import (
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
 	"github.com/otasim/otasim/cloud/pki"
+	"github.com/otasim/otasim/cloud/provisioning"
 	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/cloud/signer"
@@ -301,6 +302,11 @@ func (c *Cloud) CreatePolicy(now time.Time, name, document string) (registry.Pol
 
 // OTAPolicy is the standard policy document of devices that take updates.
 func (c *Cloud) OTAPolicy() string { return registry.OTAPolicy(c.realm) }
+
+// ClaimPolicy is what a claim certificate may do: all that it takes to provision devices by a template, and nothing else.
+func (c *Cloud) ClaimPolicy(template string) string {
+	return provisioning.ClaimPolicy(c.realm, template)
+}
 
 // AttachPolicy attaches a policy to a certificate or a thing group.
 func (c *Cloud) AttachPolicy(now time.Time, name, targetARN string) error {

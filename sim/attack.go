@@ -71,7 +71,7 @@ func (o *operator) offered(update string) error {
 func (o *operator) launch(now time.Duration, index int, a *scenario.Attack) error {
 	switch a.Type {
 	case scenario.AttackBucketVersion, scenario.AttackStreamSubstitution, scenario.AttackReplayDocument, scenario.AttackEditDocument, scenario.AttackJobSpam,
-		scenario.AttackInjectDocument, scenario.AttackCancelJob, scenario.AttackDeleteJob, scenario.AttackCrossThing:
+		scenario.AttackInjectDocument, scenario.AttackCancelJob, scenario.AttackDeleteJob, scenario.AttackCrossThing, scenario.AttackLeakedURL:
 		if err := o.offered(a.Update); err != nil {
 			return err
 		}
@@ -130,6 +130,10 @@ func (o *operator) launch(now time.Duration, index int, a *scenario.Attack) erro
 			o.reach(index, thing, now)
 			return o.cloud.AddThingToThingGroup(Epoch.Add(now), thing, a.Group)
 		}))
+	case scenario.AttackSubscribe:
+		return o.spy(now, index, a)
+	case scenario.AttackLeakedURL:
+		return o.leakURL(now, index, a)
 	case scenario.AttackFlashWrite, scenario.AttackFlashRead:
 		for _, v := range o.victims(index) {
 			o.reach(index, o.names[v], now)
@@ -300,6 +304,12 @@ func (o *operator) substitute(now time.Duration, index int, a *scenario.Attack) 
 	if err != nil {
 		return err
 	}
+	if link := placeholderURL(doc); link != "" && a.Type == scenario.AttackBucketVersion {
+		o.spoil(index, a)
+		bucket, key, _ := strings.Cut(link, "/")
+		_, err := o.cloud.PutObject(Epoch.Add(now), bucket, key, o.fleet.imageOf(a.Firmware).data)
+		return err
+	}
 	name, _ := doc["streamname"].(string)
 	info, err := o.cloud.DescribeStream(name)
 	if err != nil {
@@ -383,6 +393,7 @@ func (o *operator) injectDocument(now time.Duration, index int, a *scenario.Atta
 	if err != nil {
 		return err
 	}
+	doc = o.presigned(doc, Epoch.Add(now-a.Age), o.urlLife(a.Update))
 	at, heard := Epoch.Add(now), false
 	for _, thing := range o.victimNames(index) {
 		payload := fmt.Sprintf(`{"timestamp":%d,"execution":{"jobId":%q,"status":"QUEUED","queuedAt":%d,"lastUpdatedAt":%d,"versionNumber":1,"executionNumber":1,"jobDocument":%s}}`,

@@ -77,7 +77,7 @@ func TestAttackScenarios(t *testing.T) {
 func TestAttacksAreDeterministic(t *testing.T) {
 	for _, name := range []string{"T22b-rollback-by-flash-write", "T58-reports-in-other-names", "T59-client-id-takeover", "T43-blocks-changed-by-the-broker", "T43b-bytes-changed-on-the-path",
 		"T23-rollback-by-crashing-the-trial", "T09b-replay-through-the-broker", "T39-wrong-time", "T40b-signed-by-the-attacker",
-		"T50-aggressive-revoke-abused"} {
+		"T50-aggressive-revoke-abused", "T04-flash-read-out", "T21d-rollback-in-a-mixed-fleet", "T02-topics-of-other-things", "T03-leaked-url"} {
 		t.Run(name, func(t *testing.T) {
 			sc := load(t, "attacks/"+name, scenario.Options{})
 			first := run(t, sc, Options{Workers: 1})
@@ -125,6 +125,8 @@ var everyAttack = map[string]string{
 	scenario.AttackTakeover:           "actor: {holds: [device_credentials]}, count: 2, every: 5s",
 	scenario.AttackGroupPoisoning:     "actor: {holds: [operator]}, group: field",
 	scenario.AttackFlashWrite:         "actor: {holds: [flash]}, write: flip, offset: 100",
+	scenario.AttackSubscribe:          "actor: {holds: [device_credentials]}, topics: [dt/THING/telemetry]",
+	scenario.AttackLeakedURL:          "actor: {holds: [device_credentials]}, update: fw",
 	scenario.AttackFlashRead:          "actor: {holds: [flash]}, find: key",
 }
 
@@ -135,7 +137,11 @@ func TestAnAttackFiresOrFailsTheRun(t *testing.T) {
 		settings := everyAttack[kind]
 		require.NotEmpty(t, settings, "no example of %s", kind)
 		for _, at := range []string{"1s", "60100ms"} { // before the update, and while it is created
-			res := attacked(t, "{name: a, type: "+kind+", "+settings+", at: "+at+"}")
+			var sets []string
+			if kind == scenario.AttackLeakedURL {
+				sets = []string{"updates.fw.protocols=[HTTP]"} // there is no URL by MQTT
+			}
+			res := attacked(t, "{name: a, type: "+kind+", "+settings+", at: "+at+"}", sets...)
 			require.True(t, res.Attacks[0].Fired, "%s at %s: %v", kind, at, res.Notes)
 			require.NotContains(t, strings.Join(res.Notes, "\n"), "never fired", "%s at %s", kind, at)
 		}

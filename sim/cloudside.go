@@ -27,8 +27,9 @@ type cloudside struct {
 	peers []peer              // by connection; entry 0 is none
 
 	troubles cloudTroubles
-	loot     []protocol.Frame // for the attacker's connection
-	held     []cloud.Out      // what was in the outbox when the attacker began to listen
+	loot     []protocol.Frame                      // for the attacker's connection
+	spies    map[cloud.ConnID]func(protocol.Frame) // who reads what comes to an attacker
+	held     []cloud.Out                           // what was in the outbox when the attacker began to listen
 }
 
 // peer is one connection, open until the broker has seen it end.
@@ -120,7 +121,9 @@ func (c *cloudside) dial() cloud.ConnID {
 
 // collect keeps what the broker has to say to an attacker.
 func (c *cloudside) collect(o *cloud.Out) {
-	if o.Frame.Kind != 0 {
+	if read := c.spies[o.Conn]; read != nil {
+		read(o.Frame)
+	} else if o.Frame.Kind != 0 {
 		c.loot = append(c.loot, o.Frame)
 	}
 	if o.Close {

@@ -75,6 +75,9 @@ type leak struct {
 // leaks counts, by attack, the things whose secrets are out.
 func (w *world) leaks() map[int]int {
 	n := map[int]int{}
+	for l := range w.side.op.leaked {
+		n[l.attack]++
+	}
 	for _, sh := range w.shards {
 		for l := range sh.leaked {
 			n[l.attack]++
@@ -84,4 +87,6 @@ func (w *world) leaks() map[int]int {
 }
 
 // reads reports whether an attack is only about what it gets to see.
-func reads(a *scenario.Attack) bool { return a.Type == scenario.AttackFlashRead }
+func reads(a *scenario.Attack) bool {
+	return a.Type == scenario.AttackFlashRead || a.Type == scenario.AttackSubscribe || a.Type == scenario.AttackLeakedURL
+}

@@ -325,10 +325,12 @@ func (w *liveWorld) cut(a *actor)                       { w.units[a.id].box.poke
 func (w *liveWorld) restore(a *actor, at time.Duration) { w.units[a.id].returns = at }
 
 // What newLiveWorld refuses.
-func (w *liveWorld) tamper(int, int)                       {}
-func (w *liveWorld) strikeBy(int, int)                     {}
-func (w *liveWorld) dial() cloud.ConnID                    { return 0 }
-func (w *liveWorld) replies(cloud.ConnID) []protocol.Frame { return nil }
+func (w *liveWorld) tamper(int, int)                           {}
+func (w *liveWorld) strikeBy(int, int)                         {}
+func (w *liveWorld) dial() cloud.ConnID                        { return 0 }
+func (w *liveWorld) replies(cloud.ConnID) []protocol.Frame     { return nil }
+func (w *liveWorld) listen(cloud.ConnID, func(protocol.Frame)) {}
+func (w *liveWorld) fetch(time.Duration, string) (int, []byte) { return 0, nil }
 func (w *liveWorld) strike(a *actor, i int, at time.Duration) {
 	w.units[a.id].plan(dueStrike{i: i, at: at})
 }

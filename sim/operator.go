@@ -52,6 +52,7 @@ type operator struct {
 	told       int // steps that progress has shown
 	tampered   []tampered
 	struck     map[int]map[string]time.Duration // by attack: the things it has got to, and when
+	leaked     map[leak]bool                    // by attack and thing
 	fired      map[int]bool                     // attacks that were carried out
 	taps       []*tap
 	through    map[int]int                  // by attack: messages that were accepted
@@ -80,6 +81,10 @@ type devices interface {
 	dial() cloud.ConnID
 	// replies are the frames that came back on it since.
 	replies(cloud.ConnID) []protocol.Frame
+	// listen has what comes back on it from now on read at once.
+	listen(conn cloud.ConnID, read func(protocol.Frame))
+	// fetch is a GET of a URL of the bucket by nobody in particular.
+	fetch(now time.Duration, url string) (status int, body []byte)
 }
 
 const (
@@ -161,7 +166,7 @@ func (o *operator) prepare() error {
 	}
 	policy := o.policy()
 	if o.sc.Cloud.Open {
-		policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`
+		policy = openPolicy
 	}
 	if _, err := c.CreatePolicy(Epoch, policyName, policy); err != nil {
 		return err
@@ -186,6 +191,9 @@ func (o *operator) prepare() error {
 	}
 	return nil
 }
+
+// openPolicy lets everybody do everything.
+const openPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`
 
 // policy is the OTA policy, with the topic of telemetry if a firmware has any.
 func (o *operator) policy() string {

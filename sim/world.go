@@ -339,6 +339,17 @@ func (w *world) linger(until time.Duration) {
 // dial and replies are an attacker's connection to the broker.
 func (w *world) dial() cloud.ConnID { return w.side.dial() }
 
+func (w *world) listen(conn cloud.ConnID, read func(protocol.Frame)) {
+	if w.side.spies == nil {
+		w.side.spies = map[cloud.ConnID]func(protocol.Frame){}
+	}
+	w.side.spies[conn] = read
+}
+
+func (w *world) fetch(now time.Duration, url string) (status int, body []byte) {
+	return w.side.store.fetch(w.epoch.Add(now), url)
+}
+
 func (w *world) replies(conn cloud.ConnID) []protocol.Frame {
 	for _, o := range w.side.cloud.Outbox() {
 		if o.Conn == conn {

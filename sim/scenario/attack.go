@@ -37,6 +37,8 @@ const (
 	AttackGroupPoisoning     = "group-poisoning" // moves things into a group
 	AttackFlashWrite         = "flash-write"     // writes the flash of a device in hand
 	AttackFlashRead          = "flash-read"      // reads it, and searches it
+	AttackSubscribe          = "subscribe"       // reads topics of other things
+	AttackLeakedURL          = "leaked-url"      // uses a presigned URL that is not the attacker's
 )
 
 // needs lists the capabilities by which an attack can be carried out: one word of each list.
@@ -64,6 +66,8 @@ var needs = map[string][][]string{
 	AttackGroupPoisoning:     {{"operator", "iot:AddThingToThingGroup"}},
 	AttackFlashWrite:         {{"flash", "device-access"}},
 	AttackFlashRead:          {{"flash", "device-access"}},
+	AttackSubscribe:          {{"device-credentials"}},
+	AttackLeakedURL:          {{"device-credentials"}},
 }
 
 // AttackTypes lists the types of attacks.
@@ -108,6 +112,8 @@ type Attack struct {
 	Partition string
 	Write     string
 	Find      string
+	Topics    []string // with THING in place of a target's name
+	Age       time.Duration
 	Pos       Pos
 }
 
@@ -154,7 +160,7 @@ func (b *builder) buildAttacks() {
 			Trigger: b.trigger(&f.Trigger, nil), Targets: b.targets(f.Targets), Fraction: b.fraction(f.Fraction),
 			Firmware: f.Image.Value, Signature: f.Signature.Value, Update: f.Update.Value, Offset: uint32(min(f.Offset.Value, 1<<31)), Xor: byte(f.Xor.Value),
 			Forge: f.Forge.Value, Traffic: f.Traffic.Value, For: f.For.Value, Rate: f.Rate.Value, Jump: f.Ahead.Value - f.Behind.Value, Force: f.Force.Value,
-			Count: 1, Every: f.Every.Value, As: f.As.Value, Report: f.Report.Value, Group: f.Group.Value, Partition: f.Partition.Value, Write: f.Write.Value, Find: f.Find.Value, Pos: pos(f.Place),
+			Count: 1, Every: f.Every.Value, As: f.As.Value, Report: f.Report.Value, Group: f.Group.Value, Partition: f.Partition.Value, Write: f.Write.Value, Find: f.Find.Value, Topics: words(f.Topics), Age: f.Age.Value, Pos: pos(f.Place),
 		}
 		if f.Count.Node != nil {
 			a.Count = int(f.Count.Value)
@@ -209,7 +215,7 @@ var given = map[string][]string{
 	AttackDowngradeReplay: {"image"}, AttackMaliciousUpdate: {"image", "signature"}, AttackTamperImage: {"update"}, AttackReplaceImage: {"update", "image", "signature"},
 	AttackBucketVersion: {"update", "image"}, AttackStreamSubstitution: {"update", "image"}, AttackReplayDocument: {"update"}, AttackEditDocument: {"update", "edit"},
 	AttackInjectDocument: {"update"}, AttackForgeBlocks: {"forge"}, AttackSlow: {"rate"}, AttackCancelJob: {"update"}, AttackDeleteJob: {"update"},
-	AttackJobSpam: {"update", "count"}, AttackCrossThing: {"update", "report"}, AttackGroupPoisoning: {"group"}, AttackFlashWrite: {"write"}, AttackFlashRead: {"find"},
+	AttackJobSpam: {"update", "count"}, AttackCrossThing: {"update", "report"}, AttackGroupPoisoning: {"group"}, AttackFlashWrite: {"write"}, AttackFlashRead: {"find"}, AttackSubscribe: {"topics"}, AttackLeakedURL: {"update"},
 }
 
 func (b *builder) attackSettings(f *file.Attack, a *Attack) {
@@ -217,6 +223,9 @@ func (b *builder) attackSettings(f *file.Attack, a *Attack) {
 		"count": f.Count.Node, "report": f.Report.Node, "group": f.Group.Node, "write": f.Write.Node, "find": f.Find.Node}
 	if len(f.Edit) > 0 {
 		keys["edit"] = f.Edit[0].Key
+	}
+	if len(f.Topics) > 0 {
+		keys["topics"] = f.Topics[0].Node
 	}
 	for _, k := range given[a.Type] {
 		if keys[k] == nil && f.Type.Node != nil {

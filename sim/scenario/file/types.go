@@ -717,7 +717,7 @@ type Attack struct {
 	// Name, used in expressions: attacks["name"].committed.
 	Name String `json:"name" jsonschema:"required"`
 	// Kind of attack; docs/attacks.md says what each does and which capability it needs.
-	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write,enum=flash-read"`
+	Type String `json:"type" jsonschema:"required,enum=downgrade-replay,enum=malicious-update,enum=tamper-image,enum=replace-image,enum=bucket-version,enum=stream-substitution,enum=replay-document,enum=edit-document,enum=inject-document,enum=forge-blocks,enum=man-in-the-middle,enum=suppress,enum=slow,enum=block-confirmation,enum=wrong-time,enum=cancel-job,enum=delete-job,enum=job-spam,enum=cross-thing,enum=takeover,enum=group-poisoning,enum=flash-write,enum=flash-read,enum=subscribe,enum=leaked-url"`
 	// Id in the threat catalogue.
 	Threat String `json:"threat"`
 	// What the attacker has and has not; an attack has an actor.
@@ -743,7 +743,7 @@ type Attack struct {
 	Forge String `json:"forge" jsonschema:"enum=flip,enum=mix-up,enum=swap-file"`
 	// suppress: what is dropped; who has only the network cannot tell messages apart.
 	Traffic String `json:"traffic" jsonschema:"enum=all,enum=notify,enum=jobs,enum=blocks,enum=reports"`
-	// How long it lasts; to the end if absent.
+	// How long it lasts; to the end if absent. leaked-url: from the leak to the use.
 	For Duration `json:"for"`
 	// slow: speed that is left.
 	Rate Rate `json:"rate"`
@@ -757,7 +757,7 @@ type Attack struct {
 	Count Int `json:"count" jsonschema:"minimum=1,maximum=1000"`
 	// job-spam, takeover: time between two.
 	Every Duration `json:"every"`
-	// cross-thing, takeover: the thing whose credentials the attacker has; its own certificate if absent: that of the target.
+	// cross-thing, takeover: the thing whose credentials the attacker has; its own certificate if absent: that of the target. subscribe: the same; a claim certificate if absent.
 	As String `json:"as"`
 	// cross-thing: the status that is reported in the name of the targets.
 	Report String `json:"report" jsonschema:"enum=SUCCEEDED,enum=FAILED,enum=REJECTED"`
@@ -765,6 +765,10 @@ type Attack struct {
 	Group String `json:"group"`
 	// flash-write: the partition by its label, or running, passive, bootloader.
 	Partition String `json:"partition"`
+	// subscribe: topics that are subscribed to; THING stands for each target.
+	Topics []String `json:"topics"`
+	// inject-document: how long ago the document was recorded: the presigned URLs in it are that old.
+	Age Duration `json:"age"`
 	// flash-read: what the dump is searched for: image (needs image), key (the device's private key).
 	Find String `json:"find" jsonschema:"enum=image,enum=key"`
 	// flash-write: what is written: image (needs image), erase, flip (needs offset), select (otadata chooses the passive slot), forget (otadata is erased), signer (the certificate in NVS becomes the attacker's), sign (a byte of the first signature of secure boot V2 on the boot loader is flipped, and the checksum beside it made right), key (the digest of the attacker's key of secure boot V2 is burnt into the first open slot of the eFuses).
