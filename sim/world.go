@@ -563,7 +563,7 @@ func (w *world) quiet(now time.Duration) bool {
 	if w.opt.Probe != nil && w.opt.Probe.Busy() {
 		return false
 	}
-	if len(w.pending) > 0 || now < w.lastStrike || !w.side.op.done() {
+	if len(w.pending) > 0 || now < w.lastStrike {
 		return false
 	}
 	for _, sh := range w.shards {
@@ -571,7 +571,7 @@ func (w *world) quiet(now time.Duration) bool {
 			return false
 		}
 	}
-	return true
+	return w.side.op.done()
 }
 
 // outside asks the world around the simulation: does somebody want it to stop, or

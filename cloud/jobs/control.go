@@ -390,10 +390,13 @@ func (s *Service) ListJobExecutionsForJob(id, status string, maxResults int, tok
 	if _, ok := ParseStatus(status); status != "" && !ok {
 		return nil, "", aws.InvalidRequest.Because("status %q is not an execution status", status)
 	}
-	var found []*execution
-	for _, e := range j.executions {
-		if !e.gone && (status == "" || e.status.String() == status) {
-			found = append(found, e)
+	found := j.executions
+	if status != "" || j.discarded > 0 {
+		found = nil
+		for _, e := range j.executions {
+			if !e.gone && (status == "" || e.status.String() == status) {
+				found = append(found, e)
+			}
 		}
 	}
 	from, to, next, err := page(len(found), maxResults, token)
