@@ -95,6 +95,9 @@ func (a *Agent) inSelfTest(p Port, _ message) Err {
 }
 
 func (a *Agent) initFile(p Port, _ message) Err {
+	if a.file.bitmap == nil && !a.cfg.Profile.StaleEvents {
+		return ErrInitFileTransferFailed // a timer that ran out before the document of a job that is in its self-test
+	}
 	ok := false
 	switch a.data {
 	case dataMQTT:
