@@ -327,6 +327,9 @@ func (a *Agent) setImageState(p Port, s ImageState, reason uint32) Err {
 		return ErrNone
 	}
 	status := p.SetPlatformState(&a.file, s)
+	if status.Main() != 0 && !a.cfg.Profile.TimerStopsBeforeTest && p.PlatformState() == PlatformPendingCommit {
+		p.StartTimer(TimerSelfTest, a.cfg.SelfTestMs) // the image is still on trial
+	}
 	if status.Main() != 0 && s != ImageAborted {
 		s = ImageRejected
 		if reason == 0 {
