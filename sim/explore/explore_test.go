@@ -257,3 +257,20 @@ func BenchmarkDoubleCuts(b *testing.B) {
 	}
 	b.ReportMetric(float64(cases)/float64(b.N), "cuts/op")
 }
+
+// BenchmarkRecovery runs one cut of each kind of a 1 MiB update to the end of its job.
+func BenchmarkRecovery(b *testing.B) {
+	c := caseOf(b, "power-cut", 1, "firmware.1.0.0.size=1MiB", "firmware.1.1.0.size=1MiB")
+	e, err := New(b.Context(), c)
+	require.NoError(b, err)
+	t, err := e.Sweep(Sweep{Seeds: 1}, nil)
+	require.NoError(b, err)
+	works := kindWorks(t.Kinds)
+	runs := uint64(0)
+	for b.Loop() {
+		one, err := works[0].run(e, func(uint64) bool { return true })
+		require.NoError(b, err)
+		runs += one.Recoveries
+	}
+	b.ReportMetric(float64(runs)/b.Elapsed().Seconds(), "recoveries/s")
+}

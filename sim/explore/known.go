@@ -28,6 +28,7 @@ const (
 	ToldConfirmed Evidence = 1 << iota // a job document came while the image that runs was VALID, not on trial
 	ToldUnnamed                        // or while the state in its record had no name
 	ToldTwice                          // an act doubled a job document, or the request for one
+	ToldDuring                         // a document came while a file was being fetched
 	Untold                             // an act lost or delayed a message about a job
 )
 
@@ -61,6 +62,11 @@ var limits = []Limit{
 		Name: "told-closes", Invariant: check.Liveness, Detail: "the execution of", Switch: "jobMessageCloses", Evidence: ToldTwice,
 		Why: "the agent of 2018 ends a transfer for any message about a job. The same job then counts as running and is never taken again.",
 	},
+	{
+		Name: "buffer-lost", Invariant: check.Liveness, Detail: "the execution of", Switch: "notificationLosesBuffer", Evidence: ToldTwice | ToldDuring,
+		Why: "a document that ends a transfer keeps its buffer: with two buffers the answer to get-next, or the next block, finds none.",
+	},
+	{Name: "buffer-lost", Invariant: check.Tolerance, Detail: "the execution of", Switch: "notificationLosesBuffer", Evidence: ToldTwice | ToldDuring, Why: "as above."},
 	{Name: "told-closes", Invariant: check.Tolerance, Detail: "the execution of", Switch: "jobMessageCloses", Evidence: ToldTwice, Why: "as above."},
 }
 

@@ -67,6 +67,27 @@ func TestKnownLimits(t *testing.T) {
 	}
 }
 
+// TestBufferLost: a document that comes twice ends a transfer and takes a buffer with it, unless the switch is off.
+func TestBufferLost(t *testing.T) {
+	for set, want := range map[string][]string{
+		"agent=ota-main": {"tolerance buffer-lost", "liveness buffer-lost"}, "agentDefects.notificationLosesBuffer=n": nil, "agent=ideal": nil,
+	} {
+		c := caseOf(t, "power-cut", 1, "firmware.1.0.0.size=64KiB", "firmware.1.1.0.size=64KiB", "fleet.groups.field."+set)
+		c.Seed = 3
+		e, err := New(t.Context(), c)
+		require.NoError(t, err)
+		acts, err := ParseActs("dup up 3 by=5s; dup down 23 by=5s")
+		require.NoError(t, err)
+		tally, err := e.Whole(acts)
+		require.NoError(t, err)
+		var got []string
+		for _, f := range tally.Failures {
+			got = append(got, f.Invariant+" "+f.Known)
+		}
+		require.ElementsMatch(t, want, got, set)
+	}
+}
+
 // TestIdealIsReported plants in ideal what the releases are excused for: it is reported, and no name hides it.
 func TestIdealIsReported(t *testing.T) {
 	require.Equal(t, []string{"liveness "}, struck(t, "ideal", "never-asks-again", "drop down 2"))

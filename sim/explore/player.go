@@ -201,6 +201,9 @@ func (p *player) Point(i int, d *device.Device, now time.Duration, pt device.Poi
 		u.watch.Booting()
 		u.slot, u.asked = 0, false
 	case device.PointJobReceived:
+		if d.Phase() == device.PhaseDownload {
+			u.evidence |= ToldDuring
+		}
 		u.told()
 	case device.PointSlotErase:
 		u.old = u.watch.Version()
