@@ -51,6 +51,8 @@ var SwitchTable = []Switch{
 		"API model iot/2015-05-28: 128 characters for an update, 64 for a job", func(s *Switches, on bool) { s.OTA.AcceptLongIDs = on }},
 	{"snapshot-windows", "May a SNAPSHOT job have maintenance windows?", []string{"refuse", "accept"},
 		"recalled: only CONTINUOUS jobs have them", func(s *Switches, on bool) { s.Jobs.SnapshotWindows = on }},
+	{"list-by-group", "Does ListJobs by a thing group show SCHEDULED jobs?", []string{"show", "hide"},
+		"API model iot/2015-05-28 against aws/aws-cli, issue 8924", func(s *Switches, on bool) { s.Jobs.HideScheduled = on }},
 	{"custom-signature", "Is a custom signature decoded from base64 until it is DER?", []string{"as-given", "decode"},
 		"espressif/esp-aws-iot, issue 221: AWS CLI 1 and 2 encode a file differently", func(s *Switches, on bool) { s.OTA.DecodeSignature = on }},
 	{"refused-connect", "Which code has the CONNACK of a connection that no policy allows?", []string{"7", "5"},

@@ -128,6 +128,19 @@ var probes = map[string]struct {
 		require.NoError(w.t, err)
 		return j.Status
 	}},
+	"list-by-group": {"1 1", "1 0", func(w *world) string {
+		w.thing("esp-1", "fleet")
+		group := w.c.ARN("thinggroup", "fleet")
+		_, err := w.c.CreateJob(w.now, jobs.CreateJobRequest{JobID: "later", Document: "{}", Targets: []string{group},
+			SchedulingConfig: &jobs.SchedulingConfig{StartTime: w.now.Add(time.Hour).UTC().Format("2006-01-02 15:04")}})
+		require.NoError(w.t, err)
+		w.pass(time.Second)
+		all, _, err := w.c.FindJobs(jobs.Filter{Status: jobs.JobScheduled}, 10, "")
+		require.NoError(w.t, err)
+		listed, _, err := w.c.FindJobs(jobs.Filter{Target: group}, 10, "")
+		require.NoError(w.t, err)
+		return fmt.Sprint(len(all), " ", len(listed))
+	}},
 	"custom-signature": {"TUFBPQ==", "MAA=", func(w *world) string {
 		w.thing("esp-1", "fleet")
 		r := w.firmware("u", image(4096), w.c.ARN("thinggroup", "fleet"))

@@ -367,7 +367,8 @@ func (s *Service) ListJobs(f Filter, maxResults int, token string) ([]JobSummary
 	var rows []JobSummary
 	for _, j := range slices.Backward(s.order) {
 		if f.Status != "" && j.status != f.Status || f.TargetSelection != "" && j.req.TargetSelection != f.TargetSelection ||
-			f.Target != "" && !slices.Contains(j.req.Targets, f.Target) {
+			f.Target != "" && !slices.Contains(j.req.Targets, f.Target) ||
+			s.cfg.Switches.HideScheduled && j.status == JobScheduled && strings.Contains(f.Target, ":thinggroup/") {
 			continue
 		}
 		rows = append(rows, JobSummary{JobARN: s.cfg.Realm.ARN("job", j.id), JobID: j.id, TargetSelection: j.req.TargetSelection,

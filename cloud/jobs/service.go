@@ -76,6 +76,8 @@ type Switches struct {
 	RemoveSnapshotLeavers bool
 	// SnapshotWindows lets SNAPSHOT jobs have maintenance windows.
 	SnapshotWindows bool
+	// HideScheduled leaves SCHEDULED jobs out when jobs are listed by a thing group.
+	HideScheduled bool
 }
 
 // Config is what a Service is made of. Directory is required.
