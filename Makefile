@@ -12,11 +12,11 @@ CC       ?= cc
 LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans|PingsThatAreCounted
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
-.PHONY: help build test race lint vectors compat clients bench bench-days bench-fleet bench-live predict fuzz mutants explore-long campaign coverage-totals check-long clean
+.PHONY: help build test race lint vectors compat clients bench bench-days bench-fleet bench-live bench-plan predict fuzz mutants explore-long campaign coverage-totals check-long clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-days [DEVICES=100000] | bench-live | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | campaign | check-long | clean"
+	@echo "make build | race | vectors [VECTORS=DIR] | compat | clients | bench | bench-fleet [DEVICES=2000] | bench-days [DEVICES=100000] | bench-live | bench-plan [RUNS=64] | predict | fuzz [FUZZTIME=5s] | mutants | explore-long | campaign | check-long | clean"
 
 build:
 	$(GO) build -trimpath -o otasim .
@@ -75,6 +75,10 @@ BENCH_LIVE_IMAGE ?= 1048576
 bench-live:
 	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/load ./sim/serve/load
 	@$(BIN)/load -clients $(BENCH_LIVE_CLIENTS) -image $(BENCH_LIVE_IMAGE)
+
+# The whole plan of 64 runs of 1,000 devices with 1 MiB, two at a time: wall and CPU seconds.
+bench-plan:
+	OTASIM_BENCH_RUNS=$(or $(RUNS),64) $(GO) test -run '^$$' -bench 'Plan$$' -benchtime 1x -timeout 30m -v ./sim
 
 # Predictions in virtual time against measurements on sockets.
 predict:

@@ -30,6 +30,9 @@ func (c *Cloud) touched(now time.Time, thing string) {
 	c.reindex(now)
 }
 
+// Indexing reports whether the index is behind: things may still join dynamic groups.
+func (c *Cloud) Indexing() bool { return c.indexing.alarm.Planned() }
+
 func (c *Cloud) reindex(now time.Time) {
 	if !c.indexing.alarm.Planned() {
 		c.indexing.alarm.Run = c.index

@@ -1,3 +1,5 @@
+//go:build unix
+
 package sim
 
 import (
@@ -5,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,7 +45,13 @@ seeds: `+strconv.Itoa(max(1, runs/4))+`
 parameters:
   rate: {path: updates.fw-1-1-0-field.awsJobExecutionsRolloutConfig.maximumPerMinute, values: [100, 200, 500, 1000]}
 `), 0o600))
+	cpu := func() float64 {
+		var u syscall.Rusage
+		require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
 	for b.Loop() {
+		spent := cpu()
 		p, problems, err := plan.Load(file, plan.Overrides{})
 		require.NoError(b, err)
 		require.NotNil(b, p, "%v", problems)
@@ -51,7 +60,9 @@ parameters:
 			return Run(ctx, sc, Options{Workers: 1})
 		}})
 		require.NoError(b, err)
-		b.ReportMetric(time.Since(start).Seconds()/float64(p.Seeds*len(p.Points)), "wall-s/run")
+		b.ReportMetric(float64(p.Seeds*len(p.Points)), "runs")
+		b.ReportMetric(time.Since(start).Seconds(), "wall-s")
+		b.ReportMetric(cpu()-spent, "cpu-s")
 	}
 	b.ReportMetric(0, "ns/op")
 }

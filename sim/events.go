@@ -7,6 +7,7 @@ import (
 
 	"github.com/otasim/otasim/cloud/jobs"
 	"github.com/otasim/otasim/cloud/ota"
+	"github.com/otasim/otasim/cloud/registry"
 	"github.com/otasim/otasim/flashmodel/nvs"
 	"github.com/otasim/otasim/sim/scenario"
 )
@@ -39,6 +40,10 @@ func (o *operator) event(now time.Duration, e *scenario.Event) error {
 	case e.RemoveThingFromThingGroup != nil:
 		return each(e.RemoveThingFromThingGroup.Things, func(t string) error {
 			return c.RemoveThingFromThingGroup(at, t, e.RemoveThingFromThingGroup.ThingGroupName)
+		})
+	case e.UpdateThing != nil:
+		return each(e.UpdateThing.Things, func(t string) error {
+			return c.UpdateThing(at, t, registry.ThingUpdate{Attributes: e.UpdateThing.Attributes, Merge: true})
 		})
 	case e.Reprovision != nil:
 		return o.reprovision(e.Reprovision)

@@ -164,6 +164,16 @@ func (o *operator) prepare() error {
 			return err
 		}
 	}
+	if len(o.sc.Fleet.Dynamic) > 0 {
+		if err := c.UpdateIndexingConfiguration(Epoch, &registry.ThingIndexing{Mode: registry.IndexingRegistry}, nil); err != nil {
+			return err
+		}
+	}
+	for _, d := range o.sc.Fleet.Dynamic {
+		if _, err := c.CreateDynamicThingGroup(Epoch, registry.CreateDynamicThingGroupRequest{ThingGroupName: d.Name, Query: registry.Query{QueryString: d.Query}}); err != nil {
+			return fmt.Errorf("dynamic group %s: %w", d.Name, err)
+		}
+	}
 	policy := o.policy()
 	if o.sc.Cloud.Open {
 		policy = openPolicy
@@ -272,6 +282,14 @@ func (o *operator) enroll(n int) ([]nvs.Identity, error) {
 	return ids, nil
 }
 
+// attributes are what the registry knows of the things of a group.
+func (o *operator) attributes(group string) map[string]string {
+	if g := o.sc.Group(group); g != nil {
+		return g.Attributes
+	}
+	return nil
+}
+
 // identity makes a thing with its certificate, and what goes into the device.
 func (o *operator) identity(device int, name, group string) (nvs.Identity, error) {
 	now, c := Epoch.Add(o.now), o.cloud
@@ -283,7 +301,7 @@ func (o *operator) identity(device int, name, group string) (nvs.Identity, error
 	if err != nil {
 		return nvs.Identity{}, err
 	}
-	if _, err := c.CreateThing(now, name, "", nil); err != nil {
+	if _, err := c.CreateThing(now, name, "", o.attributes(group)); err != nil {
 		return nvs.Identity{}, err
 	}
 	cert, err := c.RegisterCertificateWithoutCA(now, der, registry.Active)
@@ -433,7 +451,7 @@ func (o *operator) targets(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
 		kind := "thing"
-		if o.sc.Group(n) != nil {
+		if o.sc.Group(n) != nil || o.sc.DynamicGroup(n) != nil {
 			kind = "thinggroup"
 		}
 		out[i] = o.cloud.ARN(kind, n)

@@ -142,5 +142,5 @@ func (o *operator) done() bool {
 	if _, waiting := o.next(); waiting || slices.ContainsFunc(o.todo, func(t *task) bool { return t.due }) {
 		return false
 	}
-	return !slices.ContainsFunc(o.runs, func(r *rollout) bool { return !r.settled() })
+	return !o.cloud.Indexing() && !slices.ContainsFunc(o.runs, func(r *rollout) bool { return !r.settled() })
 }

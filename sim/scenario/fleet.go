@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otasim/otasim/cloud/index"
+	"github.com/otasim/otasim/cloud/quota"
 	"github.com/otasim/otasim/device"
 	"github.com/otasim/otasim/device/agent"
 	"github.com/otasim/otasim/flashmodel/partition"
@@ -32,7 +34,7 @@ func (b *builder) buildFleet() {
 			b.fail(g.Name.Node, "", "group %q is defined twice", name)
 		}
 		seen[name] = true
-		out := Group{Name: name, Count: int(g.Count.Value), Device: b.device(&merged, g), Pos: pos(g.Place)}
+		out := Group{Name: name, Count: int(g.Count.Value), Attributes: b.attributes(g.Attributes), Device: b.device(&merged, g), Pos: pos(g.Place)}
 		out.Mix = b.shares(g, &merged, &out.Device)
 		if len(out.ThingName(out.Count)) > 64 && g.Name.Node != nil {
 			b.fail(g.Name.Node, "", "thing names such as %s have more than 64 characters", out.ThingName(out.Count))
@@ -42,6 +44,32 @@ func (b *builder) buildFleet() {
 	for i := range b.s.Fleet.Groups {
 		b.groups[b.s.Fleet.Groups[i].Name] = &b.s.Fleet.Groups[i]
 	}
+	for i := range b.f.Fleet.DynamicGroups {
+		d := &b.f.Fleet.DynamicGroups[i]
+		name := d.Name.Value
+		b.awsName(d.Name, "the name of a thing group", 100)
+		if d.Name.Node != nil && seen[name] {
+			b.fail(d.Name.Node, "", "group %q is defined twice", name)
+		}
+		seen[name] = true
+		if _, err := index.Parse(d.Query.Value); err != nil && d.Query.Node != nil {
+			b.fail(d.Query.Node, `for example "attributes.site:lab"`, "%v", err)
+		}
+		b.s.Fleet.Dynamic = append(b.s.Fleet.Dynamic, DynamicGroup{name, d.Query.Value})
+	}
+}
+
+// attributes reads what the registry knows of things, which may have three attributes without a thing type.
+func (b *builder) attributes(list file.Map[file.Label]) map[string]string {
+	out := make(map[string]string, len(list))
+	for i, e := range list {
+		if i == int(quota.Default(quota.AttributesWithoutType)) {
+			b.fail(e.Key, "", "a thing without a thing type has at most %d attributes", i)
+		}
+		b.awsName(file.String{Node: e.Key, Value: e.Name}, "the name of an attribute", 128)
+		out[e.Name] = e.Value.Value
+	}
+	return out
 }
 
 // shares builds the shares of a group that are built otherwise.

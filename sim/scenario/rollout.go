@@ -89,10 +89,14 @@ func (b *builder) group(n file.String) {
 // targets checks a list of groups and things.
 func (b *builder) targets(list []file.String) []string {
 	for _, t := range list {
-		if t.Node == nil || b.groups[t.Value] != nil || b.isThing(t.Value) {
+		if t.Node == nil || b.groups[t.Value] != nil || b.s.DynamicGroup(t.Value) != nil || b.isThing(t.Value) {
 			continue
 		}
-		b.fail(t.Node, file.DidYouMean(t.Value, b.groupNames()), "unknown group or thing %q", t.Value)
+		names := b.groupNames()
+		for i := range b.s.Fleet.Dynamic {
+			names = append(names, b.s.Fleet.Dynamic[i].Name)
+		}
+		b.fail(t.Node, file.DidYouMean(t.Value, names), "unknown group or thing %q", t.Value)
 	}
 	return words(list)
 }
@@ -365,7 +369,7 @@ func (b *builder) buildEvents() {
 		e := Event{Name: f.Name.Value, Trigger: b.trigger(&f.Trigger, f.Place), Pos: pos(f.Place)}
 		count := b.actions(f, &e)
 		if count != 1 {
-			b.fail(f.Place, "one of cancelJob, deleteJob, deleteOTAUpdate, associateTargetsWithJob, cancelJobExecution, addThings, addThingToThingGroup, removeThingFromThingGroup, reprovision, powerOff, powerOn",
+			b.fail(f.Place, "one of cancelJob, deleteJob, deleteOTAUpdate, associateTargetsWithJob, cancelJobExecution, addThings, addThingToThingGroup, removeThingFromThingGroup, updateThing, reprovision, powerOff, powerOn",
 				"an event has exactly one action, this one has %d", count)
 		}
 		b.s.Events = append(b.s.Events, e)
@@ -416,6 +420,13 @@ func (b *builder) actions(f *file.Event, e *Event) (count int) {
 	if a := f.RemoveThingFromThingGroup; a != nil {
 		count++
 		e.RemoveThingFromThingGroup = b.groupChange(a)
+	}
+	if a := f.UpdateThing; a != nil {
+		count++
+		for _, t := range a.Things {
+			b.thing(t)
+		}
+		e.UpdateThing = &UpdateThing{words(a.Things), b.attributes(a.Attributes)}
 	}
 	if a := f.Reprovision; a != nil {
 		count++

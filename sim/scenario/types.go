@@ -139,13 +139,18 @@ type Key struct {
 type Fleet struct {
 	Defaults Device
 	Groups   []Group
+	Dynamic  []DynamicGroup
 }
+
+// DynamicGroup is a thing group of whatever a query finds.
+type DynamicGroup struct{ Name, Query string }
 
 // Group is a thing group whose devices are alike. Device is complete: fleet.defaults are merged in.
 type Group struct {
-	Name  string
-	Count int
-	Mix   []Build // shares of it that are built otherwise
+	Name       string
+	Count      int
+	Mix        []Build           // shares of it that are built otherwise
+	Attributes map[string]string // of its things
 	Device
 	Pos Pos
 }
@@ -367,6 +372,7 @@ type Event struct {
 	AddThings                 *AddThings
 	AddThingToThingGroup      *GroupChange
 	RemoveThingFromThingGroup *GroupChange
+	UpdateThing               *UpdateThing
 	Reprovision               *Reprovision
 	PowerOff                  *Power
 	PowerOn                   *Power
@@ -392,6 +398,8 @@ func (e Event) Action() string {
 		return "addThingToThingGroup"
 	case e.RemoveThingFromThingGroup != nil:
 		return "removeThingFromThingGroup"
+	case e.UpdateThing != nil:
+		return "updateThing"
 	case e.Reprovision != nil:
 		return "reprovision"
 	case e.PowerOff != nil:
@@ -447,6 +455,12 @@ type AddThings struct {
 type GroupChange struct {
 	Things         []string
 	ThingGroupName string
+}
+
+// UpdateThing changes attributes of things; an empty value removes one.
+type UpdateThing struct {
+	Things     []string
+	Attributes map[string]string
 }
 
 // Reprovision gives devices a new identity as a factory does: new thing name, certificate and key in flash; the old thing
@@ -535,6 +549,16 @@ func (s *Scenario) NetworkByName(name string) *Network {
 	for i := range s.Networks {
 		if s.Networks[i].Name == name {
 			return &s.Networks[i]
+		}
+	}
+	return nil
+}
+
+// DynamicGroup finds a dynamic group by name, nil if there is none.
+func (s *Scenario) DynamicGroup(name string) *DynamicGroup {
+	for i := range s.Fleet.Dynamic {
+		if s.Fleet.Dynamic[i].Name == name {
+			return &s.Fleet.Dynamic[i]
 		}
 	}
 	return nil

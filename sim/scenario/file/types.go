@@ -121,6 +121,17 @@ type Fleet struct {
 	Defaults Device `json:"defaults"`
 	// Thing groups of devices that are alike.
 	Groups []Group `json:"groups" jsonschema:"required,minItems=1"`
+	// Dynamic thing groups: whose members a query finds, now and later. Updates can be aimed at them.
+	DynamicGroups []DynamicGroup `json:"dynamicGroups"`
+}
+
+// DynamicGroup is a thing group of whatever a query finds.
+type DynamicGroup struct {
+	Place *Node `json:"-"`
+	// Name of the thing group.
+	Name String `json:"name" jsonschema:"required"`
+	// A query in the language of fleet indexing, over thing names, groups and attributes: "attributes.site:lab AND thingName:esp32-*".
+	Query String `json:"query" jsonschema:"required"`
 }
 
 // Group is a thing group.
@@ -131,8 +142,10 @@ type Group struct {
 	// Number of devices.
 	Count Int `json:"count" jsonschema:"required,minimum=1,maximum=5000000"`
 	// What shares of the group are built with instead: each device draws one. The rest is built as the group says.
-	Mix    []Build `json:"mix"`
-	Device         // the rest
+	Mix []Build `json:"mix"`
+	// Attributes that its things have in the registry, at most three.
+	Attributes Map[Label] `json:"attributes"`
+	Device                // the rest
 }
 
 // Build is what a share of a group is built with. What it does not name is the group's.
@@ -522,6 +535,8 @@ type Event struct {
 	AddThingToThingGroup *GroupChange `json:"addThingToThingGroup"`
 	// Things leave a group.
 	RemoveThingFromThingGroup *GroupChange `json:"removeThingFromThingGroup"`
+	// Attributes of things change in the registry, and with them the dynamic groups they are in.
+	UpdateThing *UpdateThing `json:"updateThing"`
 	// Devices get a new thing name, certificate and key in flash, as in a factory.
 	Reprovision *Reprovision `json:"reprovision"`
 	// Devices lose power.
@@ -584,6 +599,14 @@ type GroupChange struct {
 	Things []String `json:"things" jsonschema:"required,minItems=1"`
 	// The group.
 	ThingGroupName String `json:"thingGroupName" jsonschema:"required"`
+}
+
+// UpdateThing changes the attributes of things.
+type UpdateThing struct {
+	// The things.
+	Things []String `json:"things" jsonschema:"required,minItems=1"`
+	// Attributes and their new values; an empty one is removed, the others stay.
+	Attributes Map[Label] `json:"attributes" jsonschema:"required"`
 }
 
 // Reprovision gives devices a new identity.
