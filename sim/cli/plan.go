@@ -135,14 +135,17 @@ func (c *command) plan(ctx context.Context, path string, f *planFlags) error {
 // planProgress is one line a run, or at most one a second.
 func (c *command) planProgress() func(done, total int, r *plan.Run) {
 	start := time.Now()
-	last := start
+	last, before := start, -1 // runs that an earlier call has made
 	return func(done, total int, r *plan.Run) {
 		now := time.Now()
+		if before < 0 {
+			before = done - 1
+		}
 		if done < total && now.Sub(last) < time.Second {
 			return
 		}
 		last = now
-		left := time.Duration(float64(now.Sub(start)) / float64(done) * float64(total-done))
+		left := time.Duration(float64(now.Sub(start)) / float64(done-before) * float64(total-done))
 		fmt.Fprintf(c.std.Err, "  %d of %d runs, %s left: %s, seed %d: %s\n", done, total, report.Clock(left.Round(time.Second)), r.Point, r.Seed, r.Verdict)
 	}
 }

@@ -87,6 +87,9 @@ func Load(path string, over Overrides) (*Plan, []scenario.Problem, error) {
 	if err != nil || root == nil {
 		return nil, problems, err
 	}
+	if k := root.Get("kind"); k != nil && k.Value == "Scenario" {
+		return nil, append(problems, file.At(k, "this is a scenario, not a plan", "a plan has it as its base; otasim run "+path+" runs it once")), nil
+	}
 	var f file.Plan
 	problems = append(problems, file.Decode(root, &f)...)
 	p := &Plan{Path: path, Name: f.Metadata.Name.Value, Description: f.Metadata.Description.Value, Seed: 1, Seeds: 1, Until: f.Until.Value}
@@ -180,7 +183,7 @@ func (l *loader) override(o Overrides) error {
 	for _, name := range o.Minimize {
 		m := metric(name)
 		if m == nil {
-			return fmt.Errorf("--objective %s: one of %s", name, strings.Join(metricNames(), ", "))
+			return fmt.Errorf("--objective %s: unknown metric: one of %s", name, strings.Join(metricNames(), ", "))
 		}
 		p.Minimize = append(p.Minimize, m)
 	}

@@ -41,6 +41,9 @@ func Load(path string, opt Options) (*Scenario, []Problem, error) {
 	if root == nil {
 		return nil, problems, nil
 	}
+	if k := root.Get("kind"); k != nil && k.Value == "Plan" {
+		return nil, append(problems, file.At(k, "this is a plan, not a scenario", "otasim plan "+path)), nil
+	}
 	for _, set := range opt.Nodes {
 		if err := file.Set(root, set.Path, set.Value.Clone()); err != nil {
 			problems = append(problems, file.At(set.Place, err.Error(), ""))
