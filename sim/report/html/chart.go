@@ -40,6 +40,7 @@ type Chart struct {
 	Limits []Limit
 	Names  []string // Bars and Ranks: what stands at each bar, in place of X
 	LogX   bool     // Points and Lines
+	Sum    bool     // Ranks: the series of a bar behind each other instead of below
 	Table  *Table   // the same numbers to read
 }
 
@@ -139,7 +140,11 @@ func (c Chart) picture(of size) (template.HTML, geometry, error) {
 	var at geometry
 	id := fmt.Sprintf("%s-%.0f", c.ID, of.width)
 	if c.Kind == Ranks {
-		of.height = vg.Length(44 + len(c.Names)*(10+13*len(c.Series)))
+		lines := len(c.Series)
+		if c.Sum {
+			lines = 1
+		}
+		of.height = vg.Length(44 + len(c.Names)*(10+13*lines))
 	}
 	p := plot.New()
 	p.BackgroundColor = nil
@@ -247,10 +252,10 @@ func (c Chart) ranges() (x, y [2]float64) {
 		}
 	}
 	grow(&x, c.X...)
-	sum := make([]float64, len(c.X))
+	sum := make([]float64, max(len(c.X), len(c.Names)))
 	for _, s := range c.Series {
 		grow(&x, s.X...)
-		if c.Kind == Stacked {
+		if c.Kind == Stacked || c.Sum {
 			for i, v := range s.Y {
 				sum[i] += v
 			}
@@ -299,7 +304,7 @@ func (c Chart) series(p *plot.Plot, to draw.Canvas) error {
 			to.StrokeLine2(draw.LineStyle{Color: mark, Width: 0.8, Dashes: []vg.Length{2, 3}}, xs(m.X), ys(p.Y.Min), xs(m.X), ys(p.Y.Max))
 		}
 	}
-	below := make([]float64, len(c.X))
+	below := make([]float64, max(len(c.X), len(c.Names)))
 	for n, s := range c.Series {
 		switch c.Kind {
 		case Stacked:
@@ -318,6 +323,12 @@ func (c Chart) series(p *plot.Plot, to draw.Canvas) error {
 			share := 0.8 / float64(len(c.Series))
 			for i, v := range s.Y {
 				top := 0.4 - float64(i) - float64(n)*share
+				if c.Sum {
+					share, top = 0.8, 0.4-float64(i)
+					to.FillPolygon(hue(s.Color), []vg.Point{{X: xs(below[i]), Y: ys(top)}, {X: xs(below[i] + v), Y: ys(top)}, {X: xs(below[i] + v), Y: ys(top - share)}, {X: xs(below[i]), Y: ys(top - share)}})
+					below[i] += v
+					continue
+				}
 				to.FillPolygon(hue(s.Color), []vg.Point{{X: xs(0), Y: ys(top)}, {X: xs(v), Y: ys(top)}, {X: xs(v), Y: ys(top - share)}, {X: xs(0), Y: ys(top - share)}})
 			}
 		case Points:

@@ -68,12 +68,16 @@ func planCharts(j *plan.Judgement) []Chart {
 // costParts are what the bill of each row is made of, for the first twelve.
 func costParts(j *plan.Judgement) Chart {
 	parts := plan.CostParts()
-	c := Chart{ID: "cost-parts", Title: "What the bill is made of", Note: "Medians over the seeds, in US dollars.", Unit: "USD", Kind: Ranks}
+	c := Chart{ID: "cost-parts", Title: "What the bill is made of", Note: "Medians over the seeds, in US dollars.", Unit: "USD", Kind: Ranks, Sum: true}
 	for i := range parts {
 		c.Series = append(c.Series, Line{Name: parts[i].Text, Color: []int{1, 7, 0, 2, 3}[i%5]})
 	}
 	for _, r := range j.Rows {
-		if len(r.Runs) == 0 || len(c.Names) == 12 || math.IsInf(r.Spreads["cost"].P50, 0) {
+		known := len(r.Runs) > 0 && len(c.Names) < 12
+		for _, m := range parts {
+			known = known && !math.IsInf(r.Spreads[m.Name].P50, 0)
+		}
+		if !known {
 			continue
 		}
 		c.Names = append(c.Names, fmt.Sprintf("row %d", r.Number))

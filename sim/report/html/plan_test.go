@@ -42,7 +42,7 @@ parameters:
 func TestPlanPage(t *testing.T) {
 	j := judged(t, func(_ context.Context, sc *scenario.Scenario, _ time.Duration) (*report.Result, error) {
 		t99 := 6000/float64(sc.Updates[1].Rollout.MaximumPerMinute) + float64(sc.Seed)
-		return &report.Result{Verdict: report.VerdictPass, CostUSD: &report.Cost{Total: 1 / t99},
+		return &report.Result{Verdict: report.VerdictPass, CostUSD: &report.Cost{Total: 1 / t99, Messages: 0.6 / t99, S3: 0.4 / t99, S3Transfer: 0.3 / t99},
 			Updates: report.Updates{TimeTo50: &t99, TimeTo90: &t99, TimeTo99: &t99, Curve: []float64{0, t99 / 2, t99}}}, nil
 	})
 	var page bytes.Buffer
@@ -52,7 +52,7 @@ func TestPlanPage(t *testing.T) {
 	require.NotContains(t, text, "many <blocks>")
 	require.NotContains(t, text, "#0A00")
 	require.Equal(t, 6, strings.Count(text, `id="row-`))
-	for _, id := range []string{"curves", "front-time_to_99-cost", "response-rate-time_to_99", "response-kind-cost"} {
+	for _, id := range []string{"curves", "front-time_to_99-cost", "response-rate-time_to_99", "response-kind-cost", "cost-parts"} {
 		require.Contains(t, text, `id="`+id+`"`)
 	}
 	require.Contains(t, text, "Take row")
