@@ -409,9 +409,7 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 			sh.fetch(a, op, rtt)
 			continue
 		}
-		if op.Kind == device.OpPublish {
-			sh.tells(a, now, &op)
-		}
+		sh.tells(a, now, &op)
 		sh.posts = a.client.Do(op, rtt, sh.posts[:0])
 		for i := range sh.posts {
 			sh.transmit(a, sh.posts[i].At, a.client.Gen, sh.posts[i].Frame, sh.posts[i].Bytes)
@@ -423,10 +421,15 @@ func (sh *shard) step(a *actor, now time.Duration, ev device.Event) {
 // tells watches what a device publishes: it may not tell two ends of one execution. Whoever was harmed may have lost
 // what it knew.
 func (sh *shard) tells(a *actor, now time.Duration, op *device.NetOp) {
-	e, ok := check.Told(op.Topic, op.Payload)
-	if !ok {
+	if op.Kind != device.OpPublish {
 		return
 	}
+	if e, ok := check.Told(op.Topic, op.Payload); ok {
+		sh.told(a, now, e)
+	}
+}
+
+func (sh *shard) told(a *actor, now time.Duration, e check.End) {
 	excused := a.harmed || len(sh.w.sc.Attacks) > 0 || len(sh.w.side.troubles.all) > 0
 	sh.record.Check(check.RuleReportedOnce, excused || a.told == nil || !e.Contradicts(*a.told), a.name, now, func() string {
 		return fmt.Sprintf("%s is told on %s, it was %s", e.Status, e.Topic, a.told.Status)

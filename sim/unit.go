@@ -273,6 +273,9 @@ func (u *unit) do(ctx context.Context, fn func(now time.Duration) (stepped bool)
 		u.sh.lost(a, a.cutAt)
 	} else if fn(now) {
 		ops = slices.Clone(a.dev.Ops())
+		for i := range ops {
+			u.sh.tells(a, now, &ops[i])
+		}
 	}
 	if u.a.dev != nil {
 		u.sh.settle(u.a, now)
@@ -311,11 +314,6 @@ func (u *unit) step(now time.Duration, ev device.Event) bool {
 	u.sh.stepping = u.a
 	lost := flashmodel.LosesPower(func() { u.a.dev.Step(now, ev) })
 	u.sh.stepping = nil
-	for _, op := range u.a.dev.Ops() {
-		if op.Kind == device.OpPublish {
-			u.sh.tells(u.a, now, &op)
-		}
-	}
 	if lost {
 		for _, op := range u.a.dev.Ops() {
 			if op.Kind == device.OpPublish {
