@@ -9,7 +9,7 @@ CC       ?= cc
 
 # What shares memory between goroutines; machines are sequential by design. Long lists of scenarios add nothing here:
 # they run without the race detector.
-LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans|PingsThatAreCounted
+LISTS := AttackScenarios|VendorList|FieldReports|Releases|Presence|PowerCuts|Capacity|Plans|PingsThatAreCounted|AttacksAreDeterministic|EveryFaultHas|AnAttackFires|EveryCheckerCatches
 RACE := ./sim ./sim/live ./sim/serve ./sim/kernel ./sim/network ./sim/report ./sim/trace ./cloud ./cloud/broker/...
 
 .PHONY: help build test race lint vectors compat clients bench bench-days bench-fleet bench-live bench-plan predict fuzz mutants explore-long campaign coverage-totals check-long clean
